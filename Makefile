@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all their own set-up in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export WEIGHTSWARM_NETWORK ?= loopback
+
+.PHONY: demo test lint types layers check packages format clean
+
+demo: $(VENV)/demo  ## publish, seed, fetch, verify and open a model on this machine alone; MODEL=path for your own
+	$(BIN)/weightswarm demo $(MODEL)
+
+test: $(VENV)/test packages lint types layers check  ## everything: lint, types, layers, tests
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test
+	$(BIN)/mypy
+
+layers: $(VENV)/test
+	$(BIN)/lint-imports
+
+check: $(VENV)/test
+	$(BIN)/pytest
+
+packages:  ## the real programs that tests talk to, where they may be installed
+	tests/install_packages
+
+format: $(VENV)/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/demo $(VENV)/test: $(VENV)/%: setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info distro/*.egg-info

@@ -1,0 +1,79 @@
+"""Publish and fetch AI model weights through magnet links, every file checked against a hashed manifest.
+
+    import weightswarm
+    result = weightswarm.fetch("magnet:?xt=urn:btih:…", options=weightswarm.FetchOptions(name="org/model"))
+    result.path  # the snapshot in the local model cache
+
+Names are loaded on first use, so that `import weightswarm` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weightswarm.api import Published, fetch, plan_fetch, prepare, publish, seed, show, verify
+    from weightswarm.errors import WeightswarmError
+    from weightswarm.fetching import FetchOptions, FetchPlan, FetchResult
+    from weightswarm.magnet import MagnetLink, PeerAddress
+    from weightswarm.manifest import FileEntry, Manifest
+    from weightswarm.progress import Note, Phase, Progress
+    from weightswarm.publishing import PublishOptions, Release
+    from weightswarm.repairing import Verification, VerifyOptions
+    from weightswarm.seeding import SeededRelease, SeedOptions
+    from weightswarm.swarm import Network, NetworkOptions
+
+from weightswarm.version import __version__ as __version__
+
+_HOMES = {
+    "api": ("Published", "fetch", "plan_fetch", "prepare", "publish", "seed", "show", "verify"),
+    "errors": ("WeightswarmError",),
+    "fetching": ("FetchOptions", "FetchPlan", "FetchResult"),
+    "magnet": ("MagnetLink", "PeerAddress"),
+    "manifest": ("FileEntry", "Manifest"),
+    "progress": ("Note", "Phase", "Progress"),
+    "publishing": ("PublishOptions", "Release"),
+    "repairing": ("Verification", "VerifyOptions"),
+    "seeding": ("SeedOptions", "SeededRelease"),
+    "swarm": ("Network", "NetworkOptions"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "FetchOptions",
+    "FetchPlan",
+    "FetchResult",
+    "FileEntry",
+    "MagnetLink",
+    "Manifest",
+    "Network",
+    "NetworkOptions",
+    "Note",
+    "PeerAddress",
+    "Phase",
+    "Progress",
+    "PublishOptions",
+    "Published",
+    "Release",
+    "SeedOptions",
+    "SeededRelease",
+    "Verification",
+    "VerifyOptions",
+    "WeightswarmError",
+    "fetch",
+    "plan_fetch",
+    "prepare",
+    "publish",
+    "seed",
+    "show",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{home}"), name)

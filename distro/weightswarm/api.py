@@ -1,0 +1,215 @@
+"""The library's front: `publish`, `seed`, `fetch`, `verify`, `show`. Typed results, progress by callback.
+
+Everything here is what the command line calls; it adds options, drawing and exit codes, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightswarm.cache import ModelCache, cache_root
+from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.fetching import (
+    Description,
+    FetchOptions,
+    FetchPlan,
+    FetchResult,
+    describe_source,
+    fetch_source,
+)
+from weightswarm.magnet import MagnetLink
+from weightswarm.manifest import parse_model_name
+from weightswarm.progress import Report, silent
+from weightswarm.publishing import PublishOptions, Release, prepare_cached, prepare_path, write_release
+from weightswarm.registry import DirectoryRegistry, RegistryEntry, bundled_registry
+from weightswarm.repairing import Verification, VerifyOptions, verify_target
+from weightswarm.seeding import SeededRelease, SeedOptions, seed_releases
+from weightswarm.swarm import NetworkOptions
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A release that was written out: its value, its magnet, and the two files."""
+
+    release: Release
+    magnet: MagnetLink
+    manifest_path: Path
+    torrent_path: Path
+
+
+def publish(
+    source: PathLike,
+    *,
+    name: str | None = None,
+    output: PathLike = ".",
+    registry: PathLike | None = None,
+    cache_dir: PathLike | None = None,
+    options: PublishOptions | None = None,
+    report: Report = silent,
+) -> Published:
+    """Hash a folder, a file or a cached `org/model[@revision]`; write its manifest and torrent into `output`.
+
+    With `registry`, the release is added to that folder as well, for others to find by name.
+    """
+    release = prepare(source, name=name, cache_dir=cache_dir, options=options, report=report)
+    manifest_path, torrent_path = write_release(release, Path(output))
+    magnet = release.magnet()
+    if registry is not None:
+        entry = RegistryEntry(
+            release.manifest.name,
+            release.manifest.revision,
+            magnet,
+            release.manifest.to_bytes(),
+            release.metainfo.data,
+        )
+        DirectoryRegistry(Path(registry)).add(entry)
+    return Published(release, magnet, manifest_path, torrent_path)
+
+
+def prepare(
+    source: PathLike,
+    *,
+    name: str | None = None,
+    cache_dir: PathLike | None = None,
+    options: PublishOptions | None = None,
+    report: Report = silent,
+) -> Release:
+    """Make a release without writing it anywhere. A path wins over a cached model of the same spelling."""
+    chosen = options or PublishOptions()
+    path = Path(source).expanduser()
+    if path.exists():
+        if name is None:
+            raise InvalidInput(f"{path} needs a name", hint="say what it is called: --name org/model")
+        return prepare_path(path, name, chosen, report)
+    if not _is_name(str(source)):
+        raise NotFound(f"There is no file or folder {source}", hint="a model in the cache is named org/model")
+    model, _, revision = str(source).partition("@")
+    repository, found = ModelCache(cache_root(cache_dir)).resolve(model, revision or None)
+    return prepare_cached(repository, found, chosen, report)
+
+
+def seed(
+    sources: Sequence[PathLike],
+    *,
+    name: str | None = None,
+    cache_dir: PathLike | None = None,
+    publish_options: PublishOptions | None = None,
+    options: SeedOptions | None = None,
+    on_ready: Callable[[list[SeededRelease]], None] = lambda _seeded: None,
+    stop: threading.Event | None = None,
+    report: Report = silent,
+) -> list[SeededRelease]:
+    """Prepare each source as `prepare` does, then seed them all in one session until `stop` or a limit in `options`.
+
+    `on_ready` gets the releases with their magnets once peers can connect. Returns what each gave, and what ended it.
+    """
+    if name is not None and len(sources) > 1:
+        raise InvalidInput("One name cannot serve several sources", hint="seed them one by one, or leave --name out")
+    releases = [
+        prepare(source, name=name, cache_dir=cache_dir, options=publish_options, report=report) for source in sources
+    ]
+    return seed_releases(releases, options or SeedOptions(), on_ready=on_ready, stop=stop, report=report)
+
+
+def fetch(
+    source: str,
+    *,
+    cache_dir: PathLike | None = None,
+    registries: Iterable[PathLike] = (),
+    options: FetchOptions | None = None,
+    report: Report = silent,
+) -> FetchResult:
+    """Fetch a magnet, torrent, info-hash or `org/model[@revision]` into the model cache, every file verified."""
+    result = fetch_source(
+        source,
+        cache=ModelCache(cache_root(cache_dir)),
+        registries=all_registries(registries),
+        options=options or FetchOptions(),
+        report=report,
+    )
+    assert isinstance(result, FetchResult)
+    return result
+
+
+def plan_fetch(
+    source: str,
+    *,
+    cache_dir: PathLike | None = None,
+    registries: Iterable[PathLike] = (),
+    options: FetchOptions | None = None,
+    report: Report = silent,
+) -> FetchPlan:
+    """Return what `fetch` would download, reuse and keep; asks the swarm for metadata only."""
+    plan = fetch_source(
+        source,
+        cache=ModelCache(cache_root(cache_dir)),
+        registries=all_registries(registries),
+        options=options or FetchOptions(),
+        dry_run=True,
+        report=report,
+    )
+    assert isinstance(plan, FetchPlan)
+    return plan
+
+
+def verify(
+    target: PathLike,
+    *,
+    cache_dir: PathLike | None = None,
+    registries: Iterable[PathLike] = (),
+    options: VerifyOptions | None = None,
+    report: Report = silent,
+) -> Verification:
+    """Compare a cached `org/model[@revision]`, a snapshot or a folder with its manifest, hashing every byte."""
+    return verify_target(
+        str(target),
+        cache=ModelCache(cache_root(cache_dir)),
+        registries=all_registries(registries),
+        options=options or VerifyOptions(),
+        report=report,
+    )
+
+
+def show(
+    source: str,
+    *,
+    cache_dir: PathLike | None = None,
+    registries: Iterable[PathLike] = (),
+    network: NetworkOptions | None = None,
+    timeout: float = 60.0,
+    report: Report = silent,
+) -> Description:
+    """Describe a magnet, torrent, manifest, name or info-hash without downloading payload."""
+    return describe_source(
+        source,
+        cache=ModelCache(cache_root(cache_dir)),
+        registries=all_registries(registries),
+        network=network or NetworkOptions(),
+        timeout=timeout,
+        report=report,
+    )
+
+
+def all_registries(folders: Iterable[PathLike]) -> list[DirectoryRegistry]:
+    """Return the registries in `folders`, in order, then the one that ships with the program."""
+    found = []
+    for folder in folders:
+        path = Path(folder).expanduser()
+        if not path.is_dir():
+            raise NotFound(f"There is no registry folder {path}")
+        found.append(DirectoryRegistry(path))
+    return [*found, bundled_registry()]
+
+
+def _is_name(text: str) -> bool:
+    try:
+        parse_model_name(text.partition("@")[0])
+    except InvalidInput:
+        return False
+    return True

@@ -1,0 +1,33 @@
+"""The local model cache, in the Hugging Face Hub's own layout: loaders need no changes. No network, no torrents."""
+
+from weightswarm.cache.folder import LocalFolder
+from weightswarm.cache.layout import ModelCache, Repository, cache_root
+from weightswarm.cache.listing import CachedRelease, list_cache, size_on_disk
+from weightswarm.cache.locks import hold
+from weightswarm.cache.placement import CachePlacement, Placement
+from weightswarm.cache.records import ReleaseRecord, find_by_info_hash, load_record, missing_paths, save_record
+from weightswarm.cache.removal import prune_staging, remove_revision
+from weightswarm.cache.reuse import find_copies
+from weightswarm.cache.staging import Staging
+
+__all__ = [
+    "CachePlacement",
+    "CachedRelease",
+    "LocalFolder",
+    "ModelCache",
+    "Placement",
+    "ReleaseRecord",
+    "Repository",
+    "Staging",
+    "cache_root",
+    "find_by_info_hash",
+    "find_copies",
+    "hold",
+    "list_cache",
+    "load_record",
+    "missing_paths",
+    "prune_staging",
+    "remove_revision",
+    "save_record",
+    "size_on_disk",
+]

@@ -1,0 +1,132 @@
+"""Where things stand in the model cache: `models--org--model/{blobs,refs,snapshots}` below one root.
+
+This program adds two folders that the Hub's tools pass over: `.weightswarm/<revision>/` in a repository, with the
+release's manifest and torrent, and `.locks/weightswarm/` at the root, with locks and unfinished downloads.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.manifest import FileEntry, is_revision, parse_model_name
+
+
+def cache_root(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """Return the cache's folder: `explicit`, or where huggingface_hub looks (its environment variables, in order)."""
+    if explicit is not None:
+        return Path(explicit).expanduser().absolute()
+    environment = os.environ
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environment.get(variable):
+            return Path(environment[variable]).expanduser().absolute()
+    if environment.get("HF_HOME"):
+        return Path(environment["HF_HOME"]).expanduser().absolute() / "hub"
+    caches = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
+    return caches.expanduser().absolute() / "huggingface" / "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """One model's folder in the cache."""
+
+    name: str
+    path: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Files by content, read-only."""
+        return self.path / "blobs"
+
+    @property
+    def snapshots(self) -> Path:
+        """One folder of links a revision."""
+        return self.path / "snapshots"
+
+    @property
+    def refs(self) -> Path:
+        """Names of revisions, `main` above all."""
+        return self.path / "refs"
+
+    def snapshot(self, revision: str) -> Path:
+        """The folder a loader opens."""
+        return self.snapshots / revision
+
+    def record(self, revision: str) -> Path:
+        """Where this program keeps what it knows of a revision."""
+        return self.path / ".weightswarm" / revision
+
+    def blob(self, entry: FileEntry) -> Path:
+        """Where a file's content stands: under the Hub's own id for it, or its SHA-256."""
+        return self.blobs / (entry.blob_id or entry.sha256)
+
+    def revisions(self) -> tuple[str, ...]:
+        """The revisions that have a snapshot, sorted."""
+        try:
+            return tuple(sorted(e.name for e in os.scandir(self.snapshots) if is_revision(e.name) and e.is_dir()))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+
+    def main(self) -> str | None:
+        """The revision that `refs/main` names, None when there is none."""
+        try:
+            text = (self.refs / "main").read_bytes()[:64].decode("ascii", "replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return text if is_revision(text) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCache:
+    """The cache below one root folder, which need not exist yet."""
+
+    root: Path
+
+    @property
+    def private(self) -> Path:
+        """Locks and unfinished downloads. `.locks` is the one folder that the Hub's tools do not list."""
+        return self.root / ".locks" / "weightswarm"
+
+    def repository(self, name: str) -> Repository:
+        """The folder of a model name."""
+        return Repository(name, self.root / f"models--{parse_model_name(name).replace('/', '--')}")
+
+    def repositories(self) -> tuple[Repository, ...]:
+        """Every model folder, sorted by name. Folders that no `org/model` could have made are passed over."""
+        found = []
+        try:
+            folders = sorted(e.name for e in os.scandir(self.root) if e.name.startswith("models--") and e.is_dir())
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        for folder in folders:
+            try:
+                name = parse_model_name(folder.removeprefix("models--").replace("--", "/"))
+            except InvalidInput:
+                continue
+            found.append(Repository(name, self.root / folder))
+        return tuple(found)
+
+    def resolve(self, name: str, revision: str | None = None) -> tuple[Repository, str]:
+        """Return a cached model's folder and revision: the one asked for (or its first digits), `refs/main`, or
+        the only one there is. Raises `NotFound`."""
+        repository = self.repository(name)
+        revisions = repository.revisions()
+        if not revisions:
+            raise NotFound(f"{name} is not in the model cache at {self.root}", hint="`weightswarm ls` shows what is")
+        if revision is not None:
+            matching = [r for r in revisions if r.startswith(revision)] if len(revision) >= 7 else []
+            if len(matching) == 1:
+                return repository, matching[0]
+            raise NotFound(f"{name} has no revision {revision} in the model cache", hint=_list(revisions))
+        main = repository.main()
+        if main in revisions:
+            return repository, str(main)
+        if len(revisions) == 1:
+            return repository, revisions[0]
+        raise NotFound(f"{name} has several revisions and no refs/main; say which: {name}@REV", hint=_list(revisions))
+
+
+def _list(revisions: tuple[str, ...]) -> str:
+    return "cached revisions: " + ", ".join(revisions[:10])

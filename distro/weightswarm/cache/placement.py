@@ -1,0 +1,136 @@
+"""Putting verified files into the cache: data on disk first, then names, then the snapshot, whole, in one rename."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from weightswarm.cache.layout import ModelCache, Repository
+from weightswarm.cache.locks import hold
+from weightswarm.cache.records import ReleaseRecord, load_record, save_record
+from weightswarm.errors import StorageFailure
+from weightswarm.magnet import InfoHash
+from weightswarm.manifest import FileEntry, Manifest
+from weightswarm.storage import make_real_folder, remove_tree, storage_errors, sync_folder, write_atomically
+
+
+class Placement(Protocol):
+    """Where a verified release goes: the model cache, or a plain folder."""
+
+    @property
+    def staging_parent(self) -> Path:
+        """A folder on the same file system, for unfinished downloads."""
+
+    @property
+    def target(self) -> Path:
+        """The folder that holds the files once they are placed."""
+
+    def held(self, entry: FileEntry) -> Path | None:
+        """Return a file at the target that may hold `entry` already; whoever relies on it hashes it first."""
+
+    def place(
+        self,
+        staged: dict[str, Path],
+        kept: list[str],
+        *,
+        torrent: bytes | None,
+        info_hash: InfoHash | None,
+        verified: str,
+        scratch: Path,
+    ) -> None:
+        """Move `staged` files (by path) in; `kept` paths are at the target and were hashed. Raises `StorageFailure`.
+
+        `scratch` is a folder beside the staged files for what is built before it is renamed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlacement:
+    """A release's place in the model cache. `set_main` moves `refs/main` even from another revision."""
+
+    cache: ModelCache
+    repository: Repository
+    manifest: Manifest
+    set_main: bool = False
+
+    @property
+    def staging_parent(self) -> Path:
+        """Below the cache's own root, so that placing is a rename."""
+        return self.cache.private
+
+    @property
+    def target(self) -> Path:
+        """The snapshot."""
+        return self.repository.snapshot(self.manifest.revision)
+
+    def held(self, entry: FileEntry) -> Path | None:
+        """Return the blob if it stands where this release would put it."""
+        blob = self.repository.blob(entry)
+        return blob if blob.is_file() else None
+
+    def place(
+        self,
+        staged: dict[str, Path],
+        kept: list[str],
+        *,
+        torrent: bytes | None,
+        info_hash: InfoHash | None,
+        verified: str,
+        scratch: Path,
+    ) -> None:
+        """See `Placement`. Files of equal content share one blob."""
+        repository = self.repository
+        lock = self.cache.root / ".locks" / repository.path.name / "weightswarm.lock"
+        with hold(lock), storage_errors(repository.path):
+            for folder in (repository.blobs, repository.snapshots, repository.refs):
+                make_real_folder(folder, below=self.cache.root)
+            entries = {entry.path: entry for entry in self.manifest.files}
+            for path, file in staged.items():
+                os.chmod(file, 0o444, follow_symlinks=False)
+                os.replace(file, repository.blob(entries[path]))
+            sync_folder(repository.blobs)
+            earlier = load_record(repository, self.manifest.revision)
+            here = {*staged, *kept, *(earlier.paths if earlier else ())}
+            paths = tuple(path for path in entries if path in here)
+            save_record(ReleaseRecord(repository, self.manifest, torrent, info_hash, paths, verified))
+            self._link([entries[path] for path in (*staged, *kept)], scratch / "snapshot")
+            if self.set_main or repository.main() is None:
+                # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
+                write_atomically(repository.refs / "main", self.manifest.revision.encode())
+
+    def _link(self, entries: list[FileEntry], scratch: Path) -> None:
+        """Show the files in the snapshot: a new one appears whole; a partial one gains whole files."""
+        fresh = not self.target.exists() and not self.target.is_symlink()
+        base = scratch if fresh else self.target
+        if fresh:
+            remove_tree(scratch)
+        make_real_folder(base, below=scratch.parent if fresh else self.cache.root)
+        folders = {base}
+        for entry in entries:
+            link = base / entry.path
+            make_real_folder(link.parent, below=base)
+            folders.update(p for p in link.parents if p == base or base in p.parents)
+            up = "../" * (2 + entry.path.count("/"))
+            self._place_link(link, f"{up}blobs/{self.repository.blob(entry).name}", scratch.parent)
+        for folder in sorted(folders, key=lambda f: -len(f.parts)):
+            sync_folder(folder)
+        if fresh:
+            os.rename(scratch, self.target)
+        sync_folder(self.repository.snapshots)
+
+    def _place_link(self, link: Path, destination: str, scratch: Path) -> None:
+        try:
+            status = os.lstat(link)
+        except FileNotFoundError:
+            os.symlink(destination, link)
+            return
+        if stat.S_ISDIR(status.st_mode):
+            raise StorageFailure(str(link), "is a folder where a file should be", hint="remove it and fetch again")
+        if not stat.S_ISLNK(status.st_mode) or os.readlink(link) != destination:
+            temporary = scratch / "link"
+            temporary.unlink(missing_ok=True)
+            os.symlink(destination, temporary)
+            os.replace(temporary, link)

@@ -1,0 +1,117 @@
+"""What is known of a cached release: its manifest, its torrent, which files are there, when they were verified."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightswarm.cache.layout import ModelCache, Repository
+from weightswarm.errors import InvalidInput, InvalidManifest
+from weightswarm.magnet import InfoHash
+from weightswarm.manifest import Manifest, is_revision, parse_manifest
+from weightswarm.storage import remove_tree, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """One revision in the cache. `torrent` is its metainfo document; `paths` the files that were placed;
+    `verified` the UTC time, `2026-01-31T00:00:00Z`, at which their SHA-256s were last read back from disk."""
+
+    repository: Repository
+    manifest: Manifest
+    torrent: bytes | None
+    info_hash: InfoHash | None
+    paths: tuple[str, ...]
+    verified: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file of the manifest was placed."""
+        return len(self.paths) == len(self.manifest.files)
+
+
+def save_record(record: ReleaseRecord) -> None:
+    """Write a record; a reader sees the old one or the new one."""
+    folder = record.repository.record(record.manifest.revision)
+    document = {
+        "paths": sorted(record.paths),
+        "verified": record.verified,
+        "info_hash_v1": record.info_hash.v1 if record.info_hash else None,
+        "info_hash_v2": record.info_hash.v2 if record.info_hash else None,
+    }
+    write_atomically(folder / "manifest.json", record.manifest.to_bytes())
+    if record.torrent is not None:
+        write_atomically(folder / "release.torrent", record.torrent)
+    write_atomically(folder / "record.json", json.dumps(document, indent=1).encode() + b"\n")
+
+
+def load_record(repository: Repository, revision: str) -> ReleaseRecord | None:
+    """Return what is known of a revision; None when nothing (usable) is."""
+    folder = repository.record(revision)
+    try:
+        manifest = parse_manifest((folder / "manifest.json").read_bytes())
+        document = json.loads((folder / "record.json").read_bytes())
+        info_hash = _info_hash(document)
+        paths = {str(path) for path in document["paths"]}
+        verified = str(document["verified"])
+    except (OSError, ValueError, KeyError, TypeError, InvalidManifest, InvalidInput):
+        return None
+    if manifest.revision != revision:
+        return None
+    known = tuple(entry.path for entry in manifest.files if entry.path in paths)
+    torrent = None
+    with suppress(OSError):
+        torrent = (folder / "release.torrent").read_bytes()
+    return ReleaseRecord(repository, manifest, torrent, info_hash, known, verified)
+
+
+def drop_record(repository: Repository, revision: str) -> None:
+    """Forget a revision."""
+    remove_tree(repository.record(revision))
+
+
+def find_by_info_hash(cache: ModelCache, info_hash: InfoHash) -> ReleaseRecord | None:
+    """Return the cached release that a torrent became, None when there is none."""
+    for repository in cache.repositories():
+        for revision in recorded_revisions(repository):
+            try:
+                document = json.loads((repository.record(revision) / "record.json").read_bytes())
+                found = _info_hash(document)
+            except (OSError, ValueError, KeyError, TypeError, InvalidInput):
+                continue
+            if found is not None and found.matches(info_hash):
+                record = load_record(repository, revision)
+                if record is not None and repository.snapshot(revision).is_dir():
+                    return record
+    return None
+
+
+def recorded_revisions(repository: Repository) -> tuple[str, ...]:
+    """Return the revisions that have a record, sorted."""
+    try:
+        return tuple(sorted(e.name for e in os.scandir(repository.path / ".weightswarm") if is_revision(e.name)))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def missing_paths(record: ReleaseRecord, paths: list[str]) -> list[str]:
+    """Return those of `paths` that a loader would not find whole in the snapshot, by presence and size alone."""
+    snapshot = record.repository.snapshot(record.manifest.revision)
+    sizes = {entry.path: entry.size for entry in record.manifest.files}
+    return [path for path in paths if path not in record.paths or _size(snapshot / path) != sizes[path]]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _info_hash(document: Any) -> InfoHash | None:
+    v1, v2 = document["info_hash_v1"], document["info_hash_v2"]
+    return InfoHash(v1, v2) if v1 or v2 else None

@@ -1,0 +1,152 @@
+"""`weightswarm fetch`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weightswarm.cli.options import (
+    cache_options,
+    network_from,
+    network_options,
+    option,
+    output_options,
+    positive,
+    registry_options,
+)
+from weightswarm.cli.reporting import reporting, size_text
+from weightswarm.errors import StorageFailure, printable
+
+if TYPE_CHECKING:
+    from weightswarm.fetching import FetchPlan, FetchResult
+
+
+@click.command("fetch")
+@click.argument("source", metavar="MAGNET|TORRENT|ORG/MODEL[@REV]")
+@option("-n", "--name", metavar="ORG/MODEL", help="Place it under this name, on your own word.")
+@option("--include", multiple=True, metavar="GLOB", help="Only files whose path matches.")
+@option("--exclude", multiple=True, metavar="GLOB", help="No files whose path matches.")
+@option("--local-dir", metavar="DIR", help="Place plain files here instead of in the cache.")
+@option("--dry-run", is_flag=True, help="List what would come, and fetch nothing.")
+@option("--seed", "keep_seeding", is_flag=True, envvar="WEIGHTSWARM_SEED",
+        help="Seed it afterwards, until stopped.")  # fmt: skip
+@option("--set-main", is_flag=True, help="Point refs/main at this revision even if it names another.")
+@option("--trust-magnet", is_flag=True, help="Accept a torrent that carries no manifest.")
+@option("--manifest", metavar="FILE", help="A manifest that the torrent must agree with.")
+@option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="Another tracker to ask.")
+@option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="Another HTTP folder with the files.")
+@option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
+        help="Give up after this long without metadata or progress.")  # fmt: skip
+@network_options
+@registry_options
+@cache_options
+@output_options
+def fetch_command(
+    source: str,
+    local_dir: str | None,
+    dry_run: bool,
+    keep_seeding: bool,
+    manifest: str | None,
+    registries: tuple[str, ...],
+    cache_dir: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Fetch a model into the model cache, every file verified, and print the path a loader opens.
+
+    SOURCE is a magnet link in quotes, `-` for one on stdin, a file that holds one, a .torrent file or URL, an
+    info-hash, or ORG/MODEL[@REV] from a registry. Without a registry's or your own word (--name) it is placed as
+    magnet/<torrent>-<hash>. Interrupted, the same command goes on from what is on disk.
+    """
+    from weightswarm import api
+    from weightswarm.fetching import FetchOptions
+
+    network = network_from(options)
+    chosen = FetchOptions(
+        local_dir=None if local_dir is None else Path(local_dir).expanduser().absolute(),
+        manifest=None if manifest is None else _read(manifest),
+        network=network,
+        **options,
+    )
+    if keep_seeding and local_dir is not None:
+        raise click.UsageError("--seed serves the cache, and --local-dir places nothing there")
+    text = sys.stdin.read(64 * 1024) if source == "-" else source
+    with reporting(quiet) as report:
+        if dry_run:
+            plan = api.plan_fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
+            _show_plan(plan, as_json)
+            return
+        result = api.fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
+    _show_result(result, quiet, as_json, in_cache=local_dir is None)
+    if keep_seeding:
+        _seed(result, cache_dir, network, quiet)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise StorageFailure(path, error.strerror or str(error)) from error
+
+
+def _show_plan(plan: FetchPlan, as_json: bool) -> None:
+    if as_json:
+        files = [{"path": f.entry.path, "size": f.entry.size, "source": f.source} for f in plan.files]
+        document = {
+            "name": plan.name,
+            "revision": plan.revision or None,
+            "target": str(plan.target),
+            "download_size": plan.download_size,
+            "files": files,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    for file in plan.files:
+        click.echo(f"{file.source:<9} {size_text(file.entry.size):>9}  {printable(file.entry.path)}")
+    click.echo(f"{size_text(plan.download_size)} would be downloaded to {plan.target}", err=True)
+
+
+def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: bool) -> None:
+    if as_json:
+        document = {
+            "path": str(result.path),
+            "name": result.name,
+            "revision": result.revision,
+            "complete": result.complete,
+            "size": result.size,
+            "downloaded": result.downloaded,
+            "reused": result.reused,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    if not quiet:
+        reused = f", {size_text(result.reused)} reused" if result.reused else ""
+        click.echo(
+            f"Verified {result.name}@{result.revision[:8]}: {size_text(result.downloaded)} downloaded{reused}", err=True
+        )
+        if in_cache:
+            click.echo(
+                f'Load it with: from_pretrained("{result.name}", revision="{result.revision}")  (HF_HUB_OFFLINE=1)',
+                err=True,
+            )
+    click.echo(str(result.path))
+
+
+def _seed(result: FetchResult, cache_dir: str | None, network: Any, quiet: bool) -> None:
+    from weightswarm import api
+    from weightswarm.seeding import SeedOptions
+
+    if not result.complete:
+        raise StorageFailure(str(result.path), "is partial; only a whole release can be seeded")
+    with reporting(quiet) as report:
+        ended = api.seed(
+            [f"{result.name}@{result.revision}"], cache_dir=cache_dir, options=SeedOptions(network), report=report
+        )
+    for each in ended:
+        if each.error is not None:
+            raise each.error

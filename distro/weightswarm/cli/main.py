@@ -1,0 +1,124 @@
+"""The `weightswarm` command: its subcommands, loaded when called, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+
+import click
+
+from weightswarm.cli import exit_codes
+from weightswarm.errors import WeightswarmError
+from weightswarm.version import __version__
+
+_COMMANDS = {
+    "publish": "Hash a model, write its manifest and torrent, print the magnet.",
+    "seed": "Seed models until stopped; prints their magnets.",
+    "fetch": "Fetch a model into the cache, verified; prints its path.",
+    "verify": "Compare a model with its manifest, byte by byte.",
+    "show": "Tell what a magnet, torrent, manifest or name holds.",
+    "ls": "List the models in the cache.",
+    "rm": "Remove a model from the cache.",
+    "prune": "Remove unfinished downloads from the cache.",
+    "demo": "Publish, seed, fetch and verify on this machine alone.",
+}
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class _Commands(click.Group):
+    """Loads a subcommand's module only when it is run: `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"weightswarm.cli.{cmd_name}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="weightswarm")
+def weightswarm() -> None:
+    """Publish and fetch AI model weights through magnet links.
+
+    Every file is checked against a hashed manifest before it is placed in the model cache.
+
+    Exit codes: 0 done, 1 failure, 2 usage, 3 content does not match its manifest, 4 no peer, metadata or progress in
+    the time allowed, 130 interrupted, 143 terminated.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run())
+
+
+def run() -> int:
+    """Run the command line and return its exit code."""
+    _install_signal_handlers()
+    try:
+        outcome = weightswarm.main(prog_name="weightswarm", standalone_mode=False)
+        sys.stdout.flush()
+    except WeightswarmError as error:
+        return _say(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return exit_codes.USAGE
+    except click.UsageError as error:
+        _say_usage(error)
+        return exit_codes.USAGE
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        return exit_codes.FAILURE
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing is left to say, and Python may not try to flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.FAILURE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.", err=True)
+        return exit_codes.INTERRUPTED
+    except Terminated:
+        click.echo("Terminated.", err=True)
+        return exit_codes.TERMINATED
+    return outcome if isinstance(outcome, int) else exit_codes.DONE
+
+
+def _say(error: WeightswarmError) -> int:
+    click.echo(f"Error: {error}", err=True)
+    if error.hint is not None:
+        click.echo(f"Hint: {error.hint}", err=True)
+    return exit_codes.exit_code(error)
+
+
+def _say_usage(error: click.UsageError) -> None:
+    click.echo(f"Error: {error.format_message()}", err=True)
+    command = error.ctx.command_path if error.ctx is not None else "weightswarm"
+    click.echo(f"Hint: {command} --help lists what it takes.", err=True)
+
+
+def _install_signal_handlers() -> None:
+    """The first SIGINT or SIGTERM ends the work tidily, the second one the process."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, end_now)
+        signal.signal(signal.SIGTERM, end_now)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    def end_now(number: int, _frame: FrameType | None) -> None:
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)

@@ -1,0 +1,145 @@
+"""Options that several commands share. Each also reads `WEIGHTSWARM_<OPTION>` from the environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from weightswarm.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from weightswarm.magnet import PeerAddress
+    from weightswarm.swarm import NetworkOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
+
+
+class EnvOption(click.Option):
+    """An option that is also read from `WEIGHTSWARM_<NAME>`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.envvar is None and self.name is not None:
+            self.envvar = f"WEIGHTSWARM_{self.name.upper()}"
+
+
+def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
+    """As `click.option`, reading the environment too."""
+    return click.option(*declarations, cls=EnvOption, **attributes)
+
+
+class Size(click.ParamType[int]):
+    """Bytes, with an optional unit of 1024: `500k`, `2M`, `1.5G`."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; write it like 500k, 2M or 1.5G", param, ctx)
+        size = int(float(match[1]) * _UNITS[match[2].lower()])
+        if size >= 2**31:
+            self.fail(f"{value!r} is over 2 GiB", param, ctx)
+        return size
+
+
+class Address(click.ParamType["PeerAddress"]):
+    """`HOST:PORT`, `[v6]:PORT`."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PeerAddress:
+        from weightswarm.magnet import PeerAddress
+
+        if isinstance(value, PeerAddress):
+            return value
+        try:
+            return PeerAddress.parse(str(value))
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+
+
+class ListenAddress(Address):
+    """As `Address`; port 0 takes a free one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PeerAddress:
+        from weightswarm.magnet import PeerAddress
+
+        text = str(value)
+        if text.endswith(":0"):
+            return PeerAddress(super().convert(f"{text}1", param, ctx).host, 0)
+        return super().convert(value, param, ctx)
+
+
+def cache_options(command: F) -> F:
+    """`--cache-dir`."""
+    return option("--cache-dir", metavar="DIR", help="The model cache (default: where huggingface_hub keeps it).")(
+        command
+    )
+
+
+def registry_options(command: F) -> F:
+    """`--registry`."""
+    return option(
+        "--registry", "registries", multiple=True, metavar="DIR", envvar="WEIGHTSWARM_REGISTRY",
+        help="A registry folder to look names up in, before the one that ships with weightswarm.",
+    )(command)  # fmt: skip
+
+
+def output_options(command: F) -> F:
+    """`-q` and `--json`."""
+    command = option("-q", "--quiet", is_flag=True, help="Print the result alone.")(command)
+    return option("--json", "as_json", is_flag=True, envvar="WEIGHTSWARM_JSON", help="Print the result as JSON.")(
+        command
+    )
+
+
+def network_options(command: F) -> F:
+    """Everything that makes a `NetworkOptions`, passed on as `network_choice`, `listen`, `peers`, …"""
+    for decorate in (
+        option("--dht-node", "dht_nodes", type=Address(), multiple=True, envvar="WEIGHTSWARM_DHT_NODE",
+               help="Join the DHT through this node, at any network level."),
+        option("--peer", "peers", type=Address(), multiple=True, envvar="WEIGHTSWARM_PEER",
+               help="A peer to connect to."),
+        option("--listen", type=ListenAddress(), help="Where to accept peers (default: a free port)."),
+        option("--download-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
+        option("--upload-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
+        option("--network", "network_choice", envvar="WEIGHTSWARM_NETWORK", default="public", show_default=True,
+               type=click.Choice(["public", "lan", "loopback"]),
+               help="How far to reach: everywhere; this network, without public DHT and port mapping; this machine."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def network_from(options: dict[str, Any]) -> NetworkOptions:
+    """Return the network options, taking them out of a command's arguments."""
+    from weightswarm.swarm import Network, NetworkOptions
+
+    return NetworkOptions(
+        network=Network(options.pop("network_choice")),
+        listen=options.pop("listen"),
+        upload_limit=options.pop("upload_limit"),
+        download_limit=options.pop("download_limit"),
+        dht_nodes=options.pop("dht_nodes"),
+        peers=options.pop("peers"),
+    )
+
+
+def positive(name: str) -> Callable[[click.Context, click.Parameter, float | None], float | None]:
+    """Return a callback that refuses numbers that are not above zero."""
+
+    def check(_ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not 0 < value < 1e9:
+            raise click.BadParameter(f"{name} must be above 0", param=param)
+        return value
+
+    return check

@@ -1,0 +1,136 @@
+"""`weightswarm publish`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from calendar import timegm
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weightswarm.cli.options import Size, cache_options, option, output_options
+from weightswarm.cli.reporting import reporting, size_text
+
+if TYPE_CHECKING:
+    from weightswarm.publishing import PublishOptions
+
+
+def release_options(command: Any) -> Any:
+    """The options that say what a release is; `publish` and `seed` share them."""
+    for decorate in (
+        option("--rehash", is_flag=True, help="Hash again even what has not changed since the last time."),
+        option("--private", is_flag=True, help="Only the trackers may find peers (BEP 27); another info-hash."),
+        option("--comment", metavar="TEXT", help="A comment in the torrent."),
+        option("--created", metavar="TIME", help="Release time, 2026-01-31T00:00:00Z; another info-hash."),
+        option("--description", metavar="TEXT", help="A description in the manifest."),
+        option("--license", metavar="TEXT", help="The weights' license, for the manifest."),
+        option("--revision", metavar="REV", help="The Hub's commit that the files mirror (40 hex digits)."),
+        option("--piece-length", type=Size(), help="Bytes a piece: a power of two, 16k to 16M (default: by size)."),
+        option("--v2-only", is_flag=True, help="A BitTorrent v2 torrent, not a hybrid."),
+        option("--v1-only", is_flag=True, help="A BitTorrent v1 torrent, not a hybrid."),
+        option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="An HTTP folder with the files."),
+        option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="A tracker to announce to."),
+        option("-n", "--name", metavar="ORG/MODEL", help="What the model is called."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def publish_options_from(options: dict[str, Any]) -> PublishOptions:
+    """Return the release options, taking them out of a command's arguments."""
+    from weightswarm.metainfo import TorrentOptions, TorrentVersion
+    from weightswarm.publishing import PublishOptions
+
+    v1_only, v2_only = options.pop("v1_only"), options.pop("v2_only")
+    if v1_only and v2_only:
+        raise click.UsageError("--v1-only and --v2-only exclude each other")
+    created = options.pop("created")
+    return PublishOptions(
+        version=TorrentVersion.V1 if v1_only else TorrentVersion.V2 if v2_only else TorrentVersion.HYBRID,
+        piece_length=options.pop("piece_length"),
+        revision=options.pop("revision"),
+        license=options.pop("license"),
+        description=options.pop("description"),
+        created=created,
+        rehash=options.pop("rehash"),
+        torrent=TorrentOptions(
+            trackers=_urls("--tracker", options.pop("trackers"), ("udp", "http", "https", "ws", "wss")),
+            web_seeds=_urls("--web-seed", options.pop("web_seeds"), ("http", "https")),
+            private=options.pop("private"),
+            comment=options.pop("comment"),
+            created=None if created is None else _seconds(created),
+        ),
+    )
+
+
+@click.command("publish")
+@click.argument("path")
+@option("-o", "--output", metavar="DIR", default=".", show_default=True, help="Where manifest and torrent go.")
+@option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder as well.")
+@release_options
+@cache_options
+@output_options
+def publish_command(
+    path: str, output: str, registry: str | None, cache_dir: str | None, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Hash PATH (a folder, a file, or ORG/MODEL[@REV] in the cache) and print its magnet link.
+
+    Writes NAME-REV.manifest.json and NAME-REV.torrent. The same files, name and options give the same info-hash on
+    any machine, so that all who publish them meet in one swarm. `weightswarm seed` then serves it.
+    """
+    from weightswarm import api
+
+    name = options.pop("name")
+    chosen = publish_options_from(options)
+    with reporting(quiet) as report:
+        published = api.publish(
+            path, name=name, output=output, registry=registry, cache_dir=cache_dir, options=chosen, report=report
+        )
+    manifest = published.release.manifest
+    if as_json:
+        info_hash = published.release.metainfo.info_hash
+        document = {
+            "name": manifest.name,
+            "revision": manifest.revision,
+            "magnet": str(published.magnet),
+            "info_hash_v1": info_hash.v1,
+            "info_hash_v2": info_hash.v2,
+            "manifest": str(published.manifest_path),
+            "torrent": str(published.torrent_path),
+            "files": len(manifest.files),
+            "size": manifest.total_size,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    if not quiet:
+        click.echo(
+            f"{manifest.name}@{manifest.revision[:8]}: {len(manifest.files):,} files,"
+            f" {size_text(manifest.total_size)}\n"
+            f"Wrote {_short(published.manifest_path)} and {_short(published.torrent_path)}",
+            err=True,
+        )
+    click.echo(str(published.magnet))
+
+
+def _short(path: Path) -> str:
+    return str(path) if str(path.parent) != "." else path.name
+
+
+def _urls(option_name: str, urls: tuple[str, ...], schemes: tuple[str, ...]) -> tuple[str, ...]:
+    for url in urls:
+        scheme, separator, rest = url.partition("://")
+        if scheme.lower() not in schemes or not separator or not rest or not url.isprintable() or " " in url:
+            raise click.UsageError(f"{option_name} {url!r} is no {', '.join(schemes)} URL")
+    return tuple(dict.fromkeys(urls))
+
+
+def _seconds(created: str) -> int:
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", created, re.ASCII):
+        try:
+            return timegm(time.strptime(created, "%Y-%m-%dT%H:%M:%SZ"))
+        except ValueError:
+            pass
+    raise click.UsageError(f"--created {created!r} is no time like 2026-01-31T00:00:00Z")

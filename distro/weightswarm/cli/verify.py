@@ -1,0 +1,80 @@
+"""`weightswarm verify`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from weightswarm.cli import exit_codes
+from weightswarm.cli.options import (
+    cache_options,
+    network_from,
+    network_options,
+    option,
+    output_options,
+    positive,
+    registry_options,
+)
+from weightswarm.cli.reporting import reporting, size_text
+from weightswarm.errors import printable
+
+
+@click.command("verify")
+@click.argument("target", metavar="PATH|ORG/MODEL[@REV]")
+@option("--manifest", metavar="FILE", help="Compare with this manifest, SHA256SUMS file or torrent.")
+@option("--repair", is_flag=True, help="Fetch the pieces that are bad and put them right.")
+@option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
+        help="Give a repair up after this long without progress.")  # fmt: skip
+@network_options
+@registry_options
+@cache_options
+@output_options
+def verify_command(
+    target: str,
+    manifest: str | None,
+    repair: bool,
+    timeout: float,
+    registries: tuple[str, ...],
+    cache_dir: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Hash every byte of a cached model, a snapshot or a folder and compare it with its manifest.
+
+    Names every file that is missing, extra, of the wrong size or hash, or unreadable; exit code 3 if there is one.
+    """
+    from weightswarm import api
+    from weightswarm.repairing import VerifyOptions
+
+    chosen = VerifyOptions(None if manifest is None else Path(manifest), repair, timeout, network_from(options))
+    with reporting(quiet) as report:
+        outcome = api.verify(target, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
+    verdict = outcome.verdict
+    if as_json:
+        findings = [{"path": f.path, "fault": f.fault.value, "detail": f.detail} for f in verdict.findings]
+        document = {
+            "path": str(outcome.root),
+            "ok": verdict.ok,
+            "partial": outcome.partial,
+            "files": verdict.checked,
+            "size": verdict.hashed,
+            "findings": findings,
+            "repaired": list(outcome.repaired),
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for finding in verdict.findings:
+            detail = f" ({finding.detail})" if finding.detail else ""
+            click.echo(f"{finding.fault.value}: {printable(finding.path)}{detail}")
+    if not quiet:
+        for path in outcome.repaired:
+            click.echo(f"Repaired: {printable(path)}", err=True)
+        faults = len(verdict.findings)
+        state = "all as the manifest says" if verdict.ok else f"{faults:,} {'is' if faults == 1 else 'are'} not right"
+        part = " (partial: the files that were fetched)" if outcome.partial else ""
+        click.echo(f"{verdict.checked:,} files, {size_text(verdict.hashed)}{part}: {state}", err=True)
+    return exit_codes.DONE if verdict.ok else exit_codes.MISMATCH

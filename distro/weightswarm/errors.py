@@ -1,0 +1,113 @@
+"""The one error root. Every failure a caller may meet is a `WeightswarmError` with typed fields.
+
+Exit codes are the command line's business (`weightswarm.cli.exit_codes`), not this module's.
+"""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything a terminal would act on escaped (controls, bidi marks, lone surrogates)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+class WeightswarmError(Exception):
+    """Root of all errors raised on purpose. `hint`, when set, is one sentence on what the user can do."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(printable(message))
+        self.hint = None if hint is None else printable(hint)
+
+
+class InvalidInput(WeightswarmError):
+    """What the user typed or passed cannot be used: a name, a magnet link, an option's value."""
+
+
+class InvalidManifest(WeightswarmError):
+    """A manifest breaks its format. `entry` names the offending file entry or key, where there is one."""
+
+    def __init__(self, message: str, *, entry: str | None = None) -> None:
+        shown = message if entry is None else f"{entry[:200]!r}: {message}"
+        super().__init__(f"Invalid manifest: {shown}")
+        self.entry = entry
+
+
+class InvalidMetainfo(WeightswarmError):
+    """A torrent's metainfo breaks BEP 3, BEP 52 or this project's bounds on names and sizes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"Invalid torrent: {message}")
+
+
+class NotPublishable(WeightswarmError):
+    """A path cannot be part of a release: a socket, a link out of the folder, an unusable name."""
+
+    def __init__(self, path: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"Cannot publish {path}: {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+
+
+class ContentMismatch(WeightswarmError):
+    """Content is not what its manifest says. `paths` are the files concerned, relative to the release."""
+
+    def __init__(self, message: str, *, paths: tuple[str, ...] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.paths = paths
+
+
+class SourceChanged(ContentMismatch):
+    """A published file changed, shrank or vanished while it was read or seeded."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} {reason} since it was published",
+            paths=(path,),
+            hint="publish the folder again: other bytes make another release",
+        )
+        self.reason = reason
+
+
+class NoManifest(WeightswarmError):
+    """A torrent carries no manifest and no registry knows it."""
+
+
+class NotFound(WeightswarmError):
+    """A name, revision, path or info-hash is known neither to the model cache nor to a registry."""
+
+
+class OutOfSpace(WeightswarmError):
+    """The file system cannot hold what would be written. Sizes are in bytes."""
+
+    def __init__(self, path: str, *, needed: int, free: int) -> None:
+        super().__init__(
+            f"Not enough space in {path}: {needed:,} bytes are needed, {free:,} are free",
+            hint="free some space or choose another folder with --cache-dir; the next fetch goes on from here",
+        )
+        self.needed = needed
+        self.free = free
+
+
+class StorageFailure(WeightswarmError):
+    """The file system refused an operation. `path` is what it was about."""
+
+    def __init__(self, path: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{path}: {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+
+
+class NetworkFailure(WeightswarmError):
+    """A server answered wrongly or not at all, or this machine cannot listen where it was told to."""
+
+
+class SwarmTimeout(WeightswarmError):
+    """No peer, metadata or progress within the time allowed (seconds in `after`)."""
+
+    def __init__(self, message: str, *, after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.after = after
+
+
+class Cancelled(WeightswarmError):
+    """The caller asked for the work to stop."""

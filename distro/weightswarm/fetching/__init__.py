@@ -1,0 +1,23 @@
+"""From a magnet, torrent or name to verified files in the cache or a folder."""
+
+from weightswarm.fetching.fetch import FetchOptions, FetchResult, fetch_source
+from weightswarm.fetching.inspect import Description, describe_source
+from weightswarm.fetching.metadata import ask_swarm
+from weightswarm.fetching.plan import FetchPlan, PlannedFile, select_entries
+from weightswarm.fetching.source import Wanted, resolve_source
+from weightswarm.fetching.transfer import Transfer
+
+__all__ = [
+    "Description",
+    "FetchOptions",
+    "FetchPlan",
+    "FetchResult",
+    "PlannedFile",
+    "Transfer",
+    "Wanted",
+    "ask_swarm",
+    "describe_source",
+    "fetch_source",
+    "resolve_source",
+    "select_entries",
+]

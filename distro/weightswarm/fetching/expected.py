@@ -1,0 +1,126 @@
+"""What files must be, read from whatever says so: a manifest, a `SHA256SUMS`, a torrent, or the cache's blob names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightswarm.errors import InvalidInput
+from weightswarm.fetching.witness import wrong_by_v1
+from weightswarm.hashing import V1Layout, choose_piece_length, hash_tree
+from weightswarm.manifest import FileEntry, Manifest, check_path, check_paths_distinct, parse_manifest
+from weightswarm.metainfo import Metainfo, check_agreement, parse_metainfo
+from weightswarm.storage import storage_errors
+from weightswarm.verifying import Expectation, Fault, Finding, Report, list_files, verify_tree
+
+_MAX_BYTES = 128 * 1024 * 1024
+_SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a tree must hold. `metainfo` is set when a torrent said so, alone where it has no manifest."""
+
+    expectations: tuple[Expectation, ...]
+    manifest: Manifest | None = None
+    metainfo: Metainfo | None = None
+
+    @classmethod
+    def of_entries(cls, entries: list[FileEntry]) -> Expected:
+        """What a manifest's entries demand."""
+        return cls(tuple(Expectation.of(entry) for entry in entries))
+
+    @classmethod
+    def of_blob_names(cls, snapshot: Path, blobs: Path) -> Expected:
+        """What the Hub's cache says by naming blobs after their content; files that are no links say nothing."""
+        expectations = []
+        for path in list_files(snapshot):
+            file = snapshot / path
+            blob = os.path.basename(os.readlink(file)) if file.is_symlink() else ""
+            sha256 = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None
+            git = blob if re.fullmatch(r"[0-9a-f]{40}", blob) else None
+            expectations.append(Expectation(path, None, sha256, git))
+        if not any(e.sha256 or e.git_sha1 for e in expectations):
+            raise InvalidInput(f"{blobs.parent.name} has no manifest", hint="name one with --manifest")
+        return cls(tuple(expectations))
+
+    @property
+    def total_size(self) -> int:
+        """Bytes to hash, as far as sizes are known."""
+        return sum(e.size or 0 for e in self.expectations)
+
+    def verify(self, root: Path, on_bytes: Callable[[int], None]) -> Report:
+        """Compare the tree below `root`."""
+        report = verify_tree(root, self.expectations, on_bytes=on_bytes)
+        if self.manifest is not None or self.metainfo is None:
+            return report
+        faulty = {finding.path for finding in report.findings}
+        wrong = [
+            Finding(path, Fault.WRONG_HASH, "does not match the torrent's piece hashes")
+            for path in _wrong_by_pieces(self.metainfo, root)
+            if path not in faulty
+        ]
+        return Report(report.checked, report.hashed, tuple(sorted((*report.findings, *wrong), key=lambda f: f.path)))
+
+
+def expected_by_file(path: Path) -> Expected:
+    """Read a manifest, a torrent or a `SHA256SUMS` file, told apart by content.
+
+    Raises `InvalidInput`, `InvalidManifest`, `InvalidMetainfo`, `StorageFailure`.
+    """
+    with storage_errors(path), open(path, "rb") as file:
+        data = file.read(_MAX_BYTES)
+    if data[:1] == b"{":
+        manifest = parse_manifest(data)
+        return Expected(tuple(map(Expectation.of, manifest.files)), manifest)
+    if data[:1] == b"d":
+        metainfo = parse_metainfo(data)
+        if metainfo.manifest is not None:
+            manifest = parse_manifest(metainfo.manifest)
+            check_agreement(metainfo, manifest)
+            return Expected(tuple(map(Expectation.of, manifest.files)), manifest, metainfo)
+        return Expected(tuple(Expectation(f.path, f.size, None) for f in metainfo.files), None, metainfo)
+    return Expected(_sums(data, path))
+
+
+def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
+    """Read `sha256sum`'s lines: digest, space, space or `*`, path."""
+    expectations = []
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _SUM_LINE.fullmatch(line)
+        if match is None:
+            raise InvalidInput(
+                f"{path}, line {number}: neither a manifest, a torrent nor a SHA256SUMS line", hint="see sha256sum(1)"
+            )
+        name = match[2].removeprefix("./")
+        if reason := check_path(name):
+            raise InvalidInput(f"{path}, line {number}: {name[:200]!r}: {reason}")
+        expectations.append(Expectation(name, None, match[1].lower()))
+    if not expectations:
+        raise InvalidInput(f"{path} lists no files")
+    if collision := check_paths_distinct(e.path for e in expectations):
+        raise InvalidInput(f"{path}: {collision[0]!r} {collision[1]}")
+    return tuple(expectations)
+
+
+def _wrong_by_pieces(metainfo: Metainfo, root: Path) -> list[str]:
+    """Return the files whose bytes are not the torrent's: by `pieces_root` where it has them, else by v1 pieces."""
+    located = {file.path: root / file.path for file in metainfo.files}
+    if metainfo.info_hash.v2 is None:
+        return wrong_by_v1(metainfo, located)
+    present = [f for f in metainfo.files if located[f.path].is_file() and located[f.path].stat().st_size == f.size]
+    hashes = hash_tree(
+        [(located[f.path], f.size) for f in present],
+        piece_length=choose_piece_length(metainfo.total_size),
+        v1_layout=V1Layout.NONE,
+    ).files
+    return [
+        f.path
+        for f, h in zip(present, hashes, strict=True)
+        if f.pieces_root != (h.pieces_root.hex() if h.pieces_root else None)
+    ]

@@ -1,0 +1,317 @@
+"""The way of a fetch: source, metadata, agreement, plan, transfer, placement. Each step may only refuse or go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weightswarm.cache import (
+    CachePlacement,
+    LocalFolder,
+    ModelCache,
+    Placement,
+    ReleaseRecord,
+    Staging,
+    find_copies,
+    hold,
+    load_record,
+    missing_paths,
+)
+from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
+from weightswarm.fetching.metadata import ask_swarm
+from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, sort_out
+from weightswarm.fetching.source import Wanted, resolve_source
+from weightswarm.fetching.transfer import Transfer, staged_paths
+from weightswarm.fetching.witness import manifest_from_pieces
+from weightswarm.magnet import MagnetLink, PeerAddress
+from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
+from weightswarm.metainfo import Metainfo, check_agreement, parse_metainfo
+from weightswarm.progress import Note, Report, silent
+from weightswarm.registry import DirectoryRegistry
+from weightswarm.swarm import Network, NetworkOptions, Swarm
+from weightswarm.verifying import Expectation
+
+DEFAULT_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """What the user may choose. `timeout` is the seconds without any progress after which it gives up.
+
+    `name` is the user's own word for what the release may be called. `manifest` holds a manifest's bytes that the
+    torrent must agree with. `trust_magnet` lets a torrent without a manifest through, on its pieces' word.
+    """
+
+    name: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    local_dir: Path | None = None
+    set_main: bool = False
+    trust_magnet: bool = False
+    manifest: bytes | None = None
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    timeout: float = DEFAULT_TIMEOUT
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """Where a release is. `path` is the snapshot (or the local folder); sizes in bytes.
+
+    `complete` is false when only some of the release's files are there.
+    """
+
+    path: Path
+    name: str
+    revision: str
+    complete: bool
+    size: int
+    downloaded: int
+    reused: int
+    manifest: Manifest
+
+
+def fetch_source(
+    source: str,
+    *,
+    cache: ModelCache,
+    registries: Sequence[DirectoryRegistry],
+    options: FetchOptions,
+    dry_run: bool = False,
+    report: Report = silent,
+) -> FetchResult | FetchPlan:
+    """Fetch a release, or with `dry_run` return what would be done. Raises `WeightswarmError`s, each step its own."""
+    if options.name is not None:
+        parse_model_name(options.name)
+    loopback_only = options.network.network is Network.LOOPBACK
+    wanted = resolve_source(
+        source, registries=registries, cache=cache, timeout=options.timeout, loopback_only=loopback_only
+    )
+    return _Fetch(wanted, cache, options, report).run(dry_run)
+
+
+class _Fetch:
+    def __init__(self, wanted: Wanted, cache: ModelCache, options: FetchOptions, report: Report) -> None:
+        self.wanted = wanted
+        self.cache = cache
+        self.options = options
+        self.report = report
+        self.peers: tuple[PeerAddress, ...] = ()
+        self._swarm: Swarm | None = None
+        self._stack = ExitStack()
+
+    def run(self, dry_run: bool) -> FetchResult | FetchPlan:
+        if not dry_run and (there := self._already_there(self.wanted.record)) is not None:
+            return there
+        with self._stack:
+            metainfo = self._metainfo()
+            manifest = self._agreed_manifest(metainfo)
+            if dry_run:
+                return self._plan(metainfo, manifest)
+            if manifest is None:
+                return self._fetch_on_trust(metainfo)
+            return self._fetch(metainfo, manifest)
+
+    def _already_there(self, record: ReleaseRecord | None) -> FetchResult | None:
+        """Return the release when the cache holds every wanted file under the name it should have."""
+        if record is None or self.options.local_dir is not None:
+            return None
+        wanted_name = self.options.name or self.wanted.name
+        if wanted_name not in (None, record.repository.name):
+            return None
+        if self.wanted.manifest is not None and self.wanted.manifest != record.manifest.to_bytes():
+            return None
+        entries = select_entries(record.manifest, self.options.include, self.options.exclude)
+        if missing_paths(record, [entry.path for entry in entries]):
+            return None
+        if self.options.set_main and record.repository.main() != record.manifest.revision:
+            return None
+        path = record.repository.snapshot(record.manifest.revision)
+        return self._result(path, record.repository.name, record.manifest, record.complete, 0, 0)
+
+    # --- what it is ----------------------------------------------------------------------------------------------
+
+    def _metainfo(self) -> Metainfo:
+        if self.wanted.metainfo is not None:
+            return self.wanted.metainfo
+        kept = Staging(self._staging_parent(), self.wanted.magnet.info_hash).load_metainfo()
+        if kept is not None and (metainfo := parse_metainfo(kept)).info_hash.matches(self.wanted.magnet.info_hash):
+            return metainfo
+        metainfo, self.peers = ask_swarm(
+            self._open_swarm(), self._magnet(), timeout=self.options.timeout, report=self.report
+        )
+        return metainfo
+
+    def _staging_parent(self) -> Path:
+        local = self.options.local_dir
+        return self.cache.private if local is None else local / ".weightswarm" / "staging"
+
+    def _magnet(self) -> MagnetLink:
+        magnet = self.wanted.magnet
+        return MagnetLink(
+            info_hash=magnet.info_hash,
+            trackers=tuple(dict.fromkeys((*magnet.trackers, *self.options.trackers))),
+            web_seeds=tuple(dict.fromkeys((*magnet.web_seeds, *self.options.web_seeds))),
+            peers=magnet.peers,
+        )
+
+    def _open_swarm(self) -> Swarm:
+        if self._swarm is None:
+            self._swarm = self._stack.enter_context(Swarm(self.options.network))
+        return self._swarm
+
+    def _agreed_manifest(self, metainfo: Metainfo) -> Manifest | None:
+        """Return the manifest that everyone concerned agrees on; None for a torrent without one, taken on trust."""
+        given = [data for data in (self.wanted.manifest, self.options.manifest, metainfo.manifest) if data is not None]
+        if not given and self.wanted.record is not None:
+            given = [self.wanted.record.manifest.to_bytes()]
+        if not given:
+            if not self.options.trust_magnet:
+                raise NoManifest(
+                    f"The torrent {metainfo.name} carries no manifest, and no registry knows it",
+                    hint="--trust-magnet fetches it with the pieces under its info-hash as the only witness",
+                )
+            self.report(Note("No manifest: the pieces under the magnet's info-hash are the only witness."))
+            return None
+        manifest = parse_manifest(given[0])
+        if any(data != given[0] for data in given[1:]):
+            others = [parse_manifest(data) for data in given[1:]]
+            paths = _different_paths(manifest, others)
+            raise ContentMismatch(
+                f"The torrent's own manifest is not the one expected for {manifest.name}: {', '.join(paths[:5])}",
+                paths=paths,
+                hint="nothing was downloaded; the link or the registry is wrong",
+            )
+        if self.wanted.name is not None and self.wanted.manifest is not None and manifest.name != self.wanted.name:
+            raise ContentMismatch(
+                f"The manifest is for {manifest.name}, not for {self.wanted.name}", hint="nothing was downloaded"
+            )
+        check_agreement(metainfo, manifest)
+        return manifest
+
+    def _name(self, metainfo: Metainfo) -> str:
+        """Who says what it is called: the user, else a registry, else nobody."""
+        vouched = self.options.name or self.wanted.name
+        return vouched or magnet_model_name(metainfo.name, metainfo.info_hash)
+
+    def _placement(self, metainfo: Metainfo, manifest: Manifest) -> Placement:
+        if self.options.local_dir is not None:
+            return LocalFolder(self.options.local_dir, manifest)
+        repository = self.cache.repository(self._name(metainfo))
+        return CachePlacement(self.cache, repository, manifest, self.options.set_main)
+
+    # --- getting it ----------------------------------------------------------------------------------------------
+
+    def _plan(self, metainfo: Metainfo, manifest: Manifest | None) -> FetchPlan:
+        if manifest is None:
+            files = tuple(PlannedFile(FileEntry(f.path, f.size, "", f.pieces_root), "download") for f in metainfo.files)
+            name = self._name(metainfo)
+            return FetchPlan(name, "", self.cache.repository(name).snapshots, files)
+        placement = self._placement(metainfo, manifest)
+        entries = select_entries(manifest, self.options.include, self.options.exclude)
+        copies = find_copies(self.cache, entries)
+        files = tuple(
+            PlannedFile(e, "here" if placement.held(e) else "reuse" if copies.get(e.sha256) else "download")
+            for e in entries
+        )
+        return FetchPlan(self._name(metainfo), manifest.revision, placement.target, files)
+
+    def _fetch(self, metainfo: Metainfo, manifest: Manifest) -> FetchResult:
+        placement = self._placement(metainfo, manifest)
+        entries = select_entries(manifest, self.options.include, self.options.exclude)
+        staging = Staging(placement.staging_parent, metainfo.info_hash)
+        with hold(staging.lock, on_wait=lambda: self.report(Note("Another fetch of this release runs; waiting."))):
+            if isinstance(placement, CachePlacement):
+                record = load_record(placement.repository, manifest.revision)
+                if (there := self._already_there(record)) is not None:
+                    return there
+            staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
+            kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
+            received = 0
+            torrent = metainfo.data
+            if missing:
+                check_space(placement, staging, missing)
+                wanted = {entry.path: Expectation.of(entry) for entry in missing}
+                transfer = self._transfer(metainfo, wanted, staging)
+                torrent = transfer.run(self._magnet(), self.peers)
+                staged.update(staged_paths(transfer))
+                received = transfer.received
+            return self._place(placement, manifest, metainfo, torrent, kept, staged, missing, received, staging)
+
+    def _transfer(self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging) -> Transfer:
+        expectations = {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted}
+        return Transfer(
+            self._open_swarm(),
+            metainfo,
+            expectations,
+            staging,
+            timeout=self.options.timeout,
+            report=self.report,
+        )
+
+    def _place(
+        self,
+        placement: Placement,
+        manifest: Manifest,
+        metainfo: Metainfo,
+        torrent: bytes,
+        kept: list[FileEntry],
+        staged: dict[str, Path],
+        missing: list[FileEntry],
+        received: int,
+        staging: Staging,
+    ) -> FetchResult:
+        placement.place(
+            staged,
+            [entry.path for entry in kept],
+            torrent=torrent,
+            info_hash=metainfo.info_hash,
+            verified=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            scratch=staging.folder,
+        )
+        staging.discard()
+        whole = len(kept) + len(staged) == len(manifest.files)
+        if isinstance(placement, CachePlacement):
+            record = load_record(placement.repository, manifest.revision)
+            whole = record is not None and record.complete
+        reused = sum(e.size for e in manifest.files if e.path in staged) - sum(e.size for e in missing)
+        name = self._name(metainfo)
+        return self._result(placement.target, name, manifest, whole, received, reused)
+
+    def _fetch_on_trust(self, metainfo: Metainfo) -> FetchResult:
+        """Fetch a torrent that has no manifest, check every piece ourselves, and write the manifest it gives."""
+        if self.options.include or self.options.exclude:
+            raise InvalidInput(
+                "--include and --exclude need a manifest, and this torrent has none", hint="fetch the whole torrent"
+            )
+        staging = Staging(self._staging_parent(), metainfo.info_hash)
+        with hold(staging.lock, on_wait=lambda: self.report(Note("Another fetch of this release runs; waiting."))):
+            staging.prepare(metainfo.data, [file.path for file in metainfo.files])
+            sized = {file.path: Expectation(file.path, file.size, None) for file in metainfo.files}
+            unhashed = [FileEntry(f.path, f.size, "", None) for f in metainfo.files]
+            placeholder = Manifest(self._name(metainfo), "", tuple(unhashed))
+            check_space(self._placement(metainfo, placeholder), staging, unhashed)
+            transfer = self._transfer(metainfo, sized, staging)
+            torrent = transfer.run(self._magnet(), self.peers)
+            staged = staged_paths(transfer)
+            manifest = manifest_from_pieces(metainfo, staged, self._name(metainfo), self.report)
+            placement = self._placement(metainfo, manifest)
+            entries = list(manifest.files)
+            return self._place(placement, manifest, metainfo, torrent, [], staged, entries, transfer.received, staging)
+
+    def _result(
+        self, path: Path, name: str, manifest: Manifest, complete: bool, downloaded: int, reused: int
+    ) -> FetchResult:
+        if not complete:
+            self.report(Note(f"{name} is partial: some of its files were left out; a later fetch completes it."))
+        return FetchResult(path, name, manifest.revision, complete, manifest.total_size, downloaded, reused, manifest)
+
+
+def _different_paths(manifest: Manifest, others: list[Manifest]) -> tuple[str, ...]:
+    entries = set(manifest.files)
+    differing = {entry.path for other in others for entry in entries ^ set(other.files)}
+    return tuple(sorted(differing)) or ("its name or revision",)

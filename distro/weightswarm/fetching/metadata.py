@@ -1,0 +1,83 @@
+"""Asking the swarm for a magnet's metadata, and saying meanwhile what is being tried."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from weightswarm.errors import InvalidMetainfo, SwarmTimeout
+from weightswarm.magnet import MagnetLink, PeerAddress
+from weightswarm.metainfo import Metainfo, parse_info_dict
+from weightswarm.progress import Phase, Progress, Report
+from weightswarm.swarm import (
+    Event,
+    MetadataReceived,
+    Swarm,
+    Torrent,
+    TorrentFailed,
+    TrackerFailed,
+    TrackerReplied,
+)
+
+_REPORT_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What was tried to find peers, for progress notes and for the message when nothing came of it."""
+
+    trackers: int = 0
+    answered: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def take(self, event: Event) -> None:
+        """Note what a tracker said."""
+        if isinstance(event, TrackerReplied):
+            self.answered.add(event.url)
+        elif isinstance(event, TrackerFailed):
+            self.failed[event.url] = event.reason
+
+    def describe(self, swarm: Swarm, torrent: Torrent) -> str:
+        """Return one line such as `2 of 3 trackers answered, 14 DHT nodes, 1 peer`."""
+        parts = []
+        if self.trackers:
+            parts.append(f"{len(self.answered)} of {self.trackers} trackers answered")
+            silent = {url: reason for url, reason in self.failed.items() if url not in self.answered}
+            parts += [f"{url}: {reason}" for url, reason in list(silent.items())[:2]]
+        if nodes := swarm.dht_nodes():
+            parts.append(f"{nodes} DHT nodes")
+        status = torrent.status
+        parts.append(f"{status.peers} peers connected of {status.known_peers} known")
+        return ", ".join(parts)
+
+
+def ask_swarm(
+    swarm: Swarm, magnet: MagnetLink, *, timeout: float, report: Report
+) -> tuple[Metainfo, tuple[PeerAddress, ...]]:
+    """Return a magnet's metainfo (its info dict; piece layers come with the payload) and the peers met on the way.
+
+    Raises `SwarmTimeout` after `timeout` seconds, `InvalidMetainfo` for metadata that breaks the rules.
+    """
+    torrent = swarm.add_magnet(magnet)
+    attempts = Attempts(trackers=len(magnet.trackers))
+    started = time.monotonic()
+    reported = 0.0
+    try:
+        while (now := time.monotonic()) - started < timeout:
+            for event in swarm.poll(0.1):
+                attempts.take(event)
+                if isinstance(event, MetadataReceived) and event.torrent is torrent:
+                    return parse_info_dict(event.info_bytes), torrent.known_peers()
+                if isinstance(event, TorrentFailed) and event.torrent is torrent:
+                    raise InvalidMetainfo(event.reason)
+            if now - reported >= _REPORT_SECONDS:
+                reported = now
+                report(Progress(Phase.METADATA, peers=torrent.status.peers, note=attempts.describe(swarm, torrent)))
+        tried = attempts.describe(swarm, torrent)
+    finally:
+        swarm.remove(torrent)
+    raise SwarmTimeout(
+        f"No peer sent the magnet's metadata within {timeout:g} seconds ({tried})",
+        after=timeout,
+        hint="is anybody seeding it? Try a longer --timeout, another -t TRACKER, or --peer HOST:PORT",
+    )

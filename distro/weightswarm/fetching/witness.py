@@ -1,0 +1,58 @@
+"""A torrent without a manifest: its pieces are the only witness, so they are all heard, by our own hashing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weightswarm.errors import ContentMismatch
+from weightswarm.hashing import V1Layout, choose_piece_length, hash_tree
+from weightswarm.manifest import FileEntry, Manifest, with_revision
+from weightswarm.metainfo import Metainfo
+from weightswarm.progress import Phase, Progress, Report
+from weightswarm.verifying import verify_pieces
+
+
+def manifest_from_pieces(metainfo: Metainfo, staged: dict[str, Path], name: str, report: Report) -> Manifest:
+    """Return the manifest of `staged` files (by path) after checking them against the torrent's own hashes.
+
+    v2 torrents by each file's `pieces_root`, v1 by every piece. Raises `ContentMismatch`, naming the files.
+    """
+    total = metainfo.total_size
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        report(Progress(Phase.VERIFYING, min(done, total), total))
+
+    files = [(staged[file.path], file.size) for file in metainfo.files]
+    hashes = hash_tree(files, piece_length=choose_piece_length(total), v1_layout=V1Layout.NONE, on_bytes=count).files
+    entries = tuple(
+        FileEntry(file.path, file.size, h.sha256.hex(), h.pieces_root.hex() if h.pieces_root else None)
+        for file, h in zip(metainfo.files, hashes, strict=True)
+    )
+    if metainfo.info_hash.v2 is not None:
+        wrong = [f.path for f, e in zip(metainfo.files, entries, strict=True) if f.pieces_root != e.pieces_root]
+    else:
+        wrong = wrong_by_v1(metainfo, staged)
+    if wrong:
+        raise ContentMismatch(
+            f"What was downloaded does not match the torrent's hashes: {', '.join(wrong[:5])}", paths=tuple(wrong)
+        )
+    return with_revision(Manifest(name, "", _in_tree_order(entries)), None)
+
+
+def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:
+    """Return the files that touch a v1 piece whose hash is wrong. `located` maps paths to where files stand."""
+    # A pad file has no place on disk, and a missing file counts as zeros: just what it stands for (BEP 47).
+    spans = [
+        (Path("/dev/null") if index is None else located[metainfo.files[index].path], size)
+        for index, size in metainfo.v1_spans
+    ]
+    bad = verify_pieces(spans, metainfo.v1_pieces, metainfo.piece_length)
+    indices = {metainfo.v1_spans[number][0] for number in bad}
+    return [file.path for file in metainfo.files if file.index in indices]
+
+
+def _in_tree_order(entries: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+    return tuple(sorted(entries, key=lambda entry: [part.encode() for part in entry.path.split("/")]))

@@ -1,0 +1,24 @@
+"""Hashing: one read of the data gives SHA-256, v1 pieces and v2 merkle roots, on all cores."""
+
+from weightswarm.hashing.digests import FileDigests, digest_file, usable_cores
+from weightswarm.hashing.merkle import BLOCK, ZERO_HASH, layer_root, merkle_root, piece_layer
+from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
+from weightswarm.hashing.tree import FileHashes, TreeHashes, V1Layout, hash_tree
+
+__all__ = [
+    "BLOCK",
+    "MAX_PIECE_LENGTH",
+    "ZERO_HASH",
+    "FileDigests",
+    "FileHashes",
+    "TreeHashes",
+    "V1Layout",
+    "choose_piece_length",
+    "digest_file",
+    "hash_tree",
+    "layer_root",
+    "merkle_root",
+    "parse_piece_length",
+    "piece_layer",
+    "usable_cores",
+]

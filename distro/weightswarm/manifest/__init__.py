@@ -1,0 +1,21 @@
+"""The manifest: which files a release has, and what their bytes hash to. Values and parsing only, no I/O."""
+
+from weightswarm.manifest.document import FileEntry, Manifest, derived_revision, with_revision
+from weightswarm.manifest.names import is_revision, magnet_model_name, parse_model_name, parse_revision
+from weightswarm.manifest.parsing import parse_manifest
+from weightswarm.manifest.paths import check_path, check_paths_distinct, is_ignored
+
+__all__ = [
+    "FileEntry",
+    "Manifest",
+    "check_path",
+    "check_paths_distinct",
+    "derived_revision",
+    "is_ignored",
+    "is_revision",
+    "magnet_model_name",
+    "parse_manifest",
+    "parse_model_name",
+    "parse_revision",
+    "with_revision",
+]

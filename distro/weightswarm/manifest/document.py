@@ -1,0 +1,86 @@
+"""The manifest value and its one canonical byte form.
+
+Canonical means: JSON with keys sorted, one space of indent, UTF-8 unescaped, files in the order of their path
+components' bytes (the order of a BEP 52 file tree), one newline at the end. Equal releases give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file: `path` relative with `/`, `size` in bytes, lower-case hex digests.
+
+    `pieces_root` is the file's BEP 52 root, None exactly when the file is empty. `blob_id` is the Hub's name for
+    the blob (SHA-256 for LFS files, the git blob's SHA-1 for small ones) where the file came from a Hub cache.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    pieces_root: str | None
+    blob_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A release's files and what they hash to. Made by `parse_manifest`, or by publishing; both check it whole."""
+
+    name: str
+    revision: str
+    files: tuple[FileEntry, ...]
+    license: str | None = None
+    description: str | None = None
+    base_revision: str | None = None
+    created: str | None = None
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes."""
+        document: dict[str, Any] = {
+            "weightswarm_manifest": FORMAT_VERSION,
+            "name": self.name,
+            "revision": self.revision,
+            "files": [_entry_document(entry) for entry in sorted(self.files, key=path_order)],
+        }
+        for key in ("license", "description", "base_revision", "created"):
+            if (value := getattr(self, key)) is not None:
+                document[key] = value
+        text = json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1)
+        return text.encode() + b"\n"
+
+
+def path_order(entry: FileEntry) -> list[bytes]:
+    """Sort key: the order in which a BEP 52 file tree lists files."""
+    return [component.encode() for component in entry.path.split("/")]
+
+
+def derived_revision(manifest: Manifest) -> str:
+    """Return the revision of a release that mirrors no commit: 40 hex of the SHA-256 of its canonical bytes,
+    taken with an empty `revision`."""
+    return hashlib.sha256(replace(manifest, revision="").to_bytes()).hexdigest()[:40]
+
+
+def with_revision(manifest: Manifest, revision: str | None) -> Manifest:
+    """Return the manifest under `revision`, or under the one derived from its content when None."""
+    return replace(manifest, revision=derived_revision(manifest) if revision is None else revision)
+
+
+def _entry_document(entry: FileEntry) -> dict[str, str | int]:
+    document: dict[str, str | int] = {"path": entry.path, "size": entry.size, "sha256": entry.sha256}
+    if entry.pieces_root is not None:
+        document["pieces_root"] = entry.pieces_root
+    if entry.blob_id is not None:
+        document["blob_id"] = entry.blob_id
+    return document

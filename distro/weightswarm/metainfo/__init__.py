@@ -1,0 +1,24 @@
+"""Torrents: build them with the manifest inside, read them strictly, and agree on the file list. No network."""
+
+from weightswarm.metainfo.agreement import Difference, check_agreement, differences
+from weightswarm.metainfo.bencode import bdecode, bencode
+from weightswarm.metainfo.build import TorrentOptions, TorrentVersion, build_metainfo, v1_layout, with_outer_fields
+from weightswarm.metainfo.read import Metainfo, TorrentFile, magnet_of, parse_info_dict, parse_metainfo
+
+__all__ = [
+    "Difference",
+    "Metainfo",
+    "TorrentFile",
+    "TorrentOptions",
+    "TorrentVersion",
+    "bdecode",
+    "bencode",
+    "build_metainfo",
+    "check_agreement",
+    "differences",
+    "magnet_of",
+    "parse_info_dict",
+    "parse_metainfo",
+    "v1_layout",
+    "with_outer_fields",
+]

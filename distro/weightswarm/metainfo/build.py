@@ -1,0 +1,118 @@
+"""Building torrents: hybrid, v1-only or v2-only info dicts from hashes, with the manifest embedded.
+
+Nothing under the info-hash depends on a clock, a machine or a path: equal releases give equal info-hashes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from weightswarm.hashing import TreeHashes, V1Layout
+from weightswarm.manifest import Manifest
+from weightswarm.metainfo.bencode import bdecode, bencode
+from weightswarm.metainfo.read import MANIFEST_KEY, Metainfo, parse_metainfo
+
+
+class TorrentVersion(Enum):
+    """Which BitTorrent versions a torrent speaks."""
+
+    HYBRID = "hybrid"
+    V1 = "v1"
+    V2 = "v2"
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentOptions:
+    """What a publisher may choose. `private` is under the info-hash; the other fields are not.
+
+    `created` is seconds since 1970 UTC.
+    """
+
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    private: bool = False
+    comment: str | None = None
+    created: int | None = None
+
+
+def v1_layout(version: TorrentVersion) -> V1Layout:
+    """Return how v1 pieces lie for a torrent of `version`: pad files only where v2 needs the alignment."""
+    return {
+        TorrentVersion.HYBRID: V1Layout.ALIGNED,
+        TorrentVersion.V1: V1Layout.PACKED,
+        TorrentVersion.V2: V1Layout.NONE,
+    }[version]
+
+
+def build_metainfo(
+    manifest: Manifest, hashes: TreeHashes, version: TorrentVersion, options: TorrentOptions
+) -> Metainfo:
+    """Return the torrent of a release. `hashes.files` are in the order of `manifest.files`, made with
+    `v1_layout(version)`. The torrent is named after the model."""
+    info: dict[bytes, Any] = {
+        b"name": manifest.name.partition("/")[2].encode(),
+        b"piece length": hashes.piece_length,
+        MANIFEST_KEY: manifest.to_bytes(),
+    }
+    if options.private:
+        info[b"private"] = 1
+    if version is not TorrentVersion.V2:
+        info[b"pieces"] = hashes.v1_pieces
+        info[b"files"] = _v1_files(manifest, hashes.piece_length if version is TorrentVersion.HYBRID else None)
+    document: dict[bytes, Any] = {b"info": info, b"created by": b"weightswarm"}
+    if version is not TorrentVersion.V1:
+        info[b"meta version"] = 2
+        info[b"file tree"] = _file_tree(manifest)
+        document[b"piece layers"] = {
+            file.pieces_root: file.piece_layer for file in hashes.files if file.pieces_root and file.piece_layer
+        }
+    return with_outer_fields(parse_metainfo(bencode(document)), options)
+
+
+def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
+    """Return the torrent with the trackers, web seeds, comment and date of `options` in place of its own.
+
+    The info-hash stays, as does `private`.
+    """
+    document = bdecode(metainfo.data)
+    for key in (b"announce", b"announce-list", b"url-list", b"comment", b"creation date"):
+        document.pop(key, None)
+    if options.trackers:
+        document[b"announce"] = options.trackers[0].encode()
+        # One tracker a tier: a client works down the list (BEP 12).
+        document[b"announce-list"] = [[url.encode()] for url in options.trackers]
+    if options.web_seeds:
+        document[b"url-list"] = [url.encode() for url in options.web_seeds]
+    if options.comment:
+        document[b"comment"] = options.comment.encode()
+    if options.created is not None:
+        document[b"creation date"] = options.created
+    return parse_metainfo(bencode(document))
+
+
+def _v1_files(manifest: Manifest, align_to: int | None) -> list[dict[bytes, Any]]:
+    files: list[dict[bytes, Any]] = []
+    gap = 0
+    for entry in manifest.files:
+        if gap and entry.size:
+            files.append({b"attr": b"p", b"length": gap, b"path": [b".pad", b"%d" % gap]})
+        files.append({b"length": entry.size, b"path": [c.encode() for c in entry.path.split("/")]})
+        if entry.size:
+            gap = -entry.size % align_to if align_to else 0
+    return files
+
+
+def _file_tree(manifest: Manifest) -> dict[bytes, Any]:
+    tree: dict[bytes, Any] = {}
+    for entry in manifest.files:
+        *folders, name = (c.encode() for c in entry.path.split("/"))
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        leaf: dict[bytes, Any] = {b"length": entry.size}
+        if entry.pieces_root is not None:
+            leaf[b"pieces root"] = bytes.fromhex(entry.pieces_root)
+        node[name] = {b"": leaf}
+    return tree

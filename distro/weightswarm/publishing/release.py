@@ -1,0 +1,196 @@
+"""Making a release: manifest, torrent and where each file's bytes stand."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from weightswarm.cache import ReleaseRecord, Repository, load_record, missing_paths
+from weightswarm.errors import ContentMismatch, InvalidManifest, SourceChanged, StorageFailure
+from weightswarm.hashing import FileHashes, TreeHashes, choose_piece_length, digest_file, hash_tree, parse_piece_length
+from weightswarm.magnet import MagnetLink, PeerAddress
+from weightswarm.manifest import FileEntry, Manifest, parse_manifest, parse_model_name, parse_revision, with_revision
+from weightswarm.metainfo import (
+    Metainfo,
+    TorrentOptions,
+    TorrentVersion,
+    build_metainfo,
+    magnet_of,
+    parse_metainfo,
+    v1_layout,
+    with_outer_fields,
+)
+from weightswarm.progress import Note, Phase, Progress, Report, silent
+from weightswarm.publishing.remembered import now_ns, recall, remember
+from weightswarm.publishing.scanning import Signature, SourceFile, scan, scan_snapshot, signature_of
+from weightswarm.storage import storage_errors, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """What a publisher may choose. `piece_length` in bytes, None for the choice by size; `rehash` trusts no memory.
+
+    `revision` names the Hub's commit that the files mirror; without it one is derived from the content. All fields
+    but the trackers, web seeds, comment and creation date in `torrent` are under the info-hash.
+    """
+
+    version: TorrentVersion = TorrentVersion.HYBRID
+    piece_length: int | None = None
+    revision: str | None = None
+    license: str | None = None
+    description: str | None = None
+    base_revision: str | None = None
+    created: str | None = None
+    torrent: TorrentOptions = field(default_factory=TorrentOptions)
+    rehash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release ready to seed: `locations` and `signatures` belong to `metainfo.files`, index by index."""
+
+    manifest: Manifest
+    metainfo: Metainfo
+    locations: tuple[Path, ...]
+    signatures: tuple[Signature, ...]
+
+    def magnet(self, peers: tuple[PeerAddress, ...] = ()) -> MagnetLink:
+        """Return the release's magnet link, with `peers` as addresses to try first."""
+        return magnet_of(self.metainfo, peers=peers)
+
+    def check_unchanged(self) -> None:
+        """Raise `SourceChanged` when a file is not the one that was hashed, by size, times and inode."""
+        for location, signature in zip(self.locations, self.signatures, strict=True):
+            try:
+                now = signature_of(location)
+            except OSError:
+                raise SourceChanged(str(location), "vanished") from None
+            if now.size != signature.size:
+                raise SourceChanged(str(location), "shrank" if now.size < signature.size else "grew")
+            if now.mtime_ns != signature.mtime_ns or now.inode != signature.inode:
+                raise SourceChanged(str(location), "changed")
+
+
+def prepare_path(path: Path, name: str, options: PublishOptions, report: Report = silent) -> Release:
+    """Make a release of a folder or file. Raises `NotPublishable`, `NotFound`, `SourceChanged`, `InvalidInput`."""
+    return _prepare(scan(path), parse_model_name(name), options, report)
+
+
+def prepare_cached(repository: Repository, revision: str, options: PublishOptions, report: Report = silent) -> Release:
+    """Make a release of a cached snapshot, straight from its blobs, under the snapshot's own revision.
+
+    A complete release that was fetched is seeded as the torrent it came by, so that it joins the same swarm.
+    """
+    record = load_record(repository, revision)
+    if record is not None and record.torrent is not None and not options.rehash:
+        paths = [entry.path for entry in record.manifest.files]
+        if not missing_paths(record, paths):
+            return _from_record(repository, record, record.torrent, options)
+        report(Note(f"{repository.name}@{revision[:8]} is partial; what is there is published as a release of its own"))
+    files = scan_snapshot(repository, revision)
+    name = repository.name if record is None else record.manifest.name
+    chosen = revision if record is None else None
+    return _prepare(files, name, replace(options, revision=options.revision or chosen), report)
+
+
+def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
+    """Write `<model>-<8 hex>.manifest.json` and `.torrent` into `folder` and return both paths."""
+    stem = f"{release.manifest.name.partition('/')[2]}-{release.manifest.revision[:8]}"
+    manifest, torrent = folder / f"{stem}.manifest.json", folder / f"{stem}.torrent"
+    with storage_errors(folder):
+        write_atomically(manifest, release.manifest.to_bytes())
+        write_atomically(torrent, release.metainfo.data)
+    return manifest, torrent
+
+
+def _prepare(files: list[SourceFile], name: str, options: PublishOptions, report: Report) -> Release:
+    total = sum(file.signature.size for file in files)
+    wanted = choose_piece_length(total) if options.piece_length is None else parse_piece_length(options.piece_length)
+    hashes = _hash(files, wanted, total, options, report)
+    manifest = Manifest(
+        name=name,
+        revision="",
+        files=tuple(_entry(file, hashed) for file, hashed in zip(files, hashes.files, strict=True)),
+        license=options.license,
+        description=options.description,
+        base_revision=None if options.base_revision is None else parse_revision(options.base_revision),
+        created=options.created,
+    )
+    revision = None if options.revision is None else parse_revision(options.revision)
+    manifest = with_revision(manifest, revision)
+    try:
+        # What is published must be readable: the strict parser is the judge.
+        parse_manifest(manifest.to_bytes())
+    except InvalidManifest as error:
+        raise InvalidManifest(f"this release cannot be described: {error}") from error
+    metainfo = build_metainfo(manifest, hashes, options.version, options.torrent)
+    return Release(manifest, metainfo, tuple(file.location for file in files), tuple(file.signature for file in files))
+
+
+def _hash(
+    files: list[SourceFile], piece_length: int, total: int, options: PublishOptions, report: Report
+) -> TreeHashes:
+    layout = v1_layout(options.version)
+    if not options.rehash and (known := recall(files, piece_length, layout)) is not None:
+        return known
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        report(Progress(Phase.HASHING, done, total))
+
+    started = now_ns()
+    report(Progress(Phase.HASHING, 0, total))
+    try:
+        hashes = hash_tree(
+            [(file.location, file.signature.size) for file in files],
+            piece_length=piece_length,
+            v1_layout=layout,
+            on_bytes=count,
+        )
+    except OSError as error:
+        raise StorageFailure(str(error.filename or "a file"), error.strerror or str(error)) from error
+    remember(files, hashes, layout, started_ns=started)
+    return hashes
+
+
+def _entry(file: SourceFile, hashed: FileHashes) -> FileEntry:
+    sha256 = hashed.sha256.hex()
+    _check_blob_id(file, sha256)
+    root = None if hashed.pieces_root is None else hashed.pieces_root.hex()
+    return FileEntry(file.path, hashed.size, sha256, root, file.blob_id)
+
+
+def _check_blob_id(file: SourceFile, sha256: str) -> None:
+    """The Hub's cache names a blob by its content: one that is named otherwise is damaged, and is not published."""
+    if file.blob_id is None:
+        return
+    found = sha256
+    if len(file.blob_id) == 40:
+        descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            digests = digest_file(descriptor, git_blob=True)
+        finally:
+            os.close(descriptor)
+        found = (digests.git_sha1 if digests else None) or ""
+    if found != file.blob_id:
+        raise ContentMismatch(
+            f"{file.path} in the model cache is damaged: its blob is named {file.blob_id} and hashes to {found}",
+            paths=(file.path,),
+            hint="download that file again; nothing was published",
+        )
+
+
+def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, options: PublishOptions) -> Release:
+    metainfo = parse_metainfo(torrent)
+    if options.torrent.trackers or options.torrent.web_seeds:
+        metainfo = with_outer_fields(metainfo, options.torrent)
+    entries = {entry.path: entry for entry in record.manifest.files}
+    locations = tuple(repository.blob(entries[file.path]) for file in metainfo.files)
+    try:
+        signatures = tuple(signature_of(location) for location in locations)
+    except OSError as error:
+        raise StorageFailure(str(error.filename), error.strerror or str(error)) from error
+    return Release(record.manifest, metainfo, locations, signatures)

@@ -1,0 +1,140 @@
+"""Which files a release would have: a folder's, a single file, or a snapshot of the model cache."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightswarm.cache import Repository
+from weightswarm.errors import NotFound, NotPublishable
+from weightswarm.manifest import check_path, check_paths_distinct, is_ignored
+
+MAX_DEPTH = 32
+_BLOB_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What changes when a file does: size in bytes, times in nanoseconds, inode."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file to publish: its `path` in the release, where its bytes stand, and the Hub's name for them if any."""
+
+    path: str
+    location: Path
+    signature: Signature
+    blob_id: str | None = None
+
+
+def signature_of(location: Path) -> Signature:
+    """Return a file's signature, links followed. Raises `OSError`."""
+    status = os.stat(location)
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def scan(path: Path) -> list[SourceFile]:
+    """Return the files of a folder, or the one file at `path`, in torrent order. Raises `NotPublishable`, `NotFound`.
+
+    Links to files inside the folder are followed; anything else that is no regular file is refused by name.
+    """
+    if not path.exists():
+        raise NotFound(f"There is no file or folder {path}", hint="a model in the cache is named org/model")
+    if path.is_file():
+        found = [_source(path, path.name, path.resolve())]
+    elif path.is_dir():
+        found = _scan_folder(path, path.resolve(), "", 0)
+    else:
+        raise NotPublishable(str(path), "it is neither a file nor a folder")
+    return _checked(path, found)
+
+
+def scan_snapshot(repository: Repository, revision: str) -> list[SourceFile]:
+    """Return the files of a cached snapshot, each at the blob its link names. Raises `NotPublishable`."""
+    snapshot = repository.snapshot(revision)
+    found = []
+    for folder, folders, names in os.walk(snapshot):
+        prefix = Path(folder).relative_to(snapshot)
+        folders[:] = [n for n in folders if not is_ignored((prefix / n).as_posix())]
+        for name in names:
+            path = (prefix / name).as_posix()
+            if is_ignored(path):
+                continue
+            location = Path(folder, name)
+            blob_id = None
+            if location.is_symlink():
+                target = Path(os.path.normpath(Path(folder, os.readlink(location))))
+                if target.parent != repository.blobs:
+                    raise NotPublishable(str(location), "its link leaves the repository's blobs")
+                location = target
+                blob_id = target.name if _BLOB_ID.fullmatch(target.name) else None
+            found.append(_source(location, path, location, blob_id))
+    return _checked(snapshot, found)
+
+
+def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[SourceFile]:
+    if depth > MAX_DEPTH:
+        raise NotPublishable(str(folder), f"it is more than {MAX_DEPTH} folders deep")
+    found: list[SourceFile] = []
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise NotPublishable(str(folder), error.strerror or "it cannot be read") from error
+    for entry in entries:
+        path = f"{prefix}{entry.name}"
+        location = Path(entry.path)
+        if is_ignored(path):
+            continue
+        if entry.is_symlink():
+            found.append(_linked(location, path, root))
+        elif entry.is_dir():
+            found += _scan_folder(location, root, f"{path}/", depth + 1)
+        else:
+            found.append(_source(location, path, location))
+    return found
+
+
+def _linked(link: Path, path: str, root: Path) -> SourceFile:
+    target = link.resolve()
+    if not target.exists():
+        raise NotPublishable(str(link), "its link leads nowhere")
+    if root not in target.parents:
+        raise NotPublishable(
+            str(link), f"its link leaves the folder, to {target}", hint="copy the file there, or publish that folder"
+        )
+    if target.is_dir():
+        raise NotPublishable(str(link), "it is a link to a folder")
+    return _source(link, path, target)
+
+
+def _source(shown: Path, path: str, location: Path, blob_id: str | None = None) -> SourceFile:
+    try:
+        status = os.stat(location)
+    except OSError as error:
+        raise NotPublishable(str(shown), error.strerror or "it cannot be read") from error
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a FIFO", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
+        raise NotPublishable(str(shown), f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'no regular file')}")
+    if not os.access(location, os.R_OK):
+        raise NotPublishable(str(shown), "it cannot be read: permission denied")
+    if reason := check_path(path):
+        raise NotPublishable(str(shown), reason, hint="rename it: every system must be able to hold the release")
+    signature = Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return SourceFile(path, location, signature, blob_id)
+
+
+def _checked(root: Path, files: list[SourceFile]) -> list[SourceFile]:
+    if not any(file.signature.size for file in files):
+        raise NotPublishable(str(root), "it holds no bytes")
+    if collision := check_paths_distinct(file.path for file in files):
+        raise NotPublishable(str(root / collision[0]), f"it {collision[1]}")
+    return sorted(files, key=lambda file: [part.encode() for part in file.path.split("/")])

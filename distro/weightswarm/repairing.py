@@ -1,0 +1,247 @@
+"""Verifying what stands in the cache or a folder, and repairing it: only bad pieces come, into a copy."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from weightswarm.cache import (
+    CachePlacement,
+    LocalFolder,
+    ModelCache,
+    Placement,
+    ReleaseRecord,
+    Repository,
+    Staging,
+    hold,
+    load_record,
+    save_record,
+)
+from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
+from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.fetching.expected import Expected, expected_by_file
+from weightswarm.fetching.plan import check_space
+from weightswarm.fetching.transfer import Transfer, staged_paths
+from weightswarm.manifest import Manifest, parse_manifest
+from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo
+from weightswarm.progress import Note, Phase, Progress, Report, silent
+from weightswarm.registry import DirectoryRegistry, find_name
+from weightswarm.storage import clone_or_copy, storage_errors
+from weightswarm.swarm import NetworkOptions, Swarm
+from weightswarm.verifying import Expectation, Fault, Finding
+from weightswarm.verifying import Report as Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was verified and how it stands. `repaired` are the paths that a repair put right."""
+
+    root: Path
+    verdict: Verdict
+    partial: bool = False
+    repaired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """`manifest` is a file to compare with: a manifest, a `SHA256SUMS` or a torrent. `timeout` in seconds."""
+
+    manifest: Path | None = None
+    repair: bool = False
+    timeout: float = 300.0
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A tree to verify: what its files must be, and (for a repair) where better ones would go."""
+
+    root: Path
+    expected: Expected
+    manifest: Manifest | None = None
+    metainfo: Metainfo | None = None
+    placement: Placement | None = None
+    record: ReleaseRecord | None = None
+
+
+def verify_target(
+    target: str,
+    *,
+    cache: ModelCache,
+    registries: Sequence[DirectoryRegistry],
+    options: VerifyOptions,
+    report: Report = silent,
+) -> Verification:
+    """Verify a cached `org/model[@revision]`, a snapshot, or a folder; repair what is wrong when asked to.
+
+    Raises `NotFound` for an unknown target or one without a manifest, and what a transfer raises while repairing.
+    """
+    subject = _subject(target, cache, registries, options)
+    verdict = _verify(subject, report)
+    repaired: tuple[str, ...] = ()
+    if options.repair and any(finding.fault is not Fault.EXTRA for finding in verdict.findings):
+        repaired = _repair(subject, verdict.findings, options, report)
+        verdict = _verify(subject, report)
+    if verdict.ok and subject.record is not None:
+        save_record(replace(subject.record, verified=_now()))
+    return Verification(subject.root, verdict, subject.record is not None and not subject.record.complete, repaired)
+
+
+def _verify(subject: _Subject, report: Report) -> Verdict:
+    total = subject.expected.total_size
+    done = 0
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        report(Progress(Phase.VERIFYING, min(done, total) if total else done, total))
+
+    return subject.expected.verify(subject.root, count)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+# --- finding what to verify ------------------------------------------------------------------------------------------
+
+
+def _subject(
+    target: str, cache: ModelCache, registries: Sequence[DirectoryRegistry], options: VerifyOptions
+) -> _Subject:
+    path = Path(target).expanduser()
+    if path.is_dir():
+        cached = _as_snapshot(path, cache)
+        return _folder(path, options) if cached is None else _snapshot(*cached, cache, registries, options)
+    if path.exists():
+        raise InvalidInput(f"{target} is a file", hint="verify the folder that it belongs to")
+    name, _, revision = target.partition("@")
+    repository, found = cache.resolve(name, revision or None)
+    return _snapshot(repository, found, cache, registries, options)
+
+
+def _as_snapshot(path: Path, cache: ModelCache) -> tuple[Repository, str] | None:
+    resolved = path.resolve()
+    for repository in cache.repositories():
+        if resolved.parent == repository.snapshots.resolve() and resolved.name in repository.revisions():
+            return repository, resolved.name
+    return None
+
+
+def _folder(root: Path, options: VerifyOptions) -> _Subject:
+    kept = root / MANIFEST_FILE
+    if options.manifest is None and not kept.is_file():
+        raise NotFound(
+            f"{root} holds no manifest to verify it against",
+            hint="name one with --manifest: a manifest, a SHA256SUMS file or a .torrent",
+        )
+    expected = expected_by_file(options.manifest or kept)
+    torrent = expected.metainfo
+    if torrent is None and (root / TORRENT_FILE).is_file():
+        torrent = parse_metainfo((root / TORRENT_FILE).read_bytes())
+    manifest = expected.manifest
+    placement = None if manifest is None else LocalFolder(root, manifest)
+    return _Subject(root, expected, manifest, torrent, placement)
+
+
+def _snapshot(
+    repository: Repository,
+    revision: str,
+    cache: ModelCache,
+    registries: Sequence[DirectoryRegistry],
+    options: VerifyOptions,
+) -> _Subject:
+    root = repository.snapshot(revision)
+    record = load_record(repository, revision)
+    if options.manifest is not None:
+        expected = expected_by_file(options.manifest)
+        placement = None if expected.manifest is None else CachePlacement(cache, repository, expected.manifest)
+        return _Subject(root, expected, expected.manifest, expected.metainfo, placement)
+    if record is not None:
+        manifest, torrent = record.manifest, record.torrent
+        wanted = [entry for entry in manifest.files if entry.path in set(record.paths)]
+    else:
+        entry = _listed(registries, repository.name, revision)
+        if entry is None:
+            return _Subject(root, Expected.of_blob_names(root, repository.blobs))
+        manifest, torrent = entry
+        wanted = list(manifest.files)
+    return _Subject(
+        root,
+        Expected.of_entries(wanted),
+        manifest,
+        None if torrent is None else parse_metainfo(torrent),
+        CachePlacement(cache, repository, manifest),
+        record,
+    )
+
+
+def _listed(registries: Sequence[DirectoryRegistry], name: str, revision: str) -> tuple[Manifest, bytes | None] | None:
+    try:
+        entry = find_name(registries, name, revision)
+    except NotFound:
+        return None
+    if entry is None or entry.manifest is None:
+        return None
+    return parse_manifest(entry.manifest), entry.torrent
+
+
+# --- repairing -------------------------------------------------------------------------------------------------------
+
+
+def _repair(
+    subject: _Subject, findings: tuple[Finding, ...], options: VerifyOptions, report: Report
+) -> tuple[str, ...]:
+    """Fetch the bad pieces of the files in `findings` into copies, and swap the copies in."""
+    metainfo, manifest, placement = subject.metainfo, subject.manifest, subject.placement
+    if metainfo is None or manifest is None or placement is None:
+        raise NotFound(
+            f"{subject.root} cannot be repaired: no torrent of this release is kept here",
+            hint="pass its .torrent with --manifest, or fetch it again",
+        )
+    entries = {entry.path: entry for entry in manifest.files}
+    bad = [entries[f.path] for f in findings if f.fault is not Fault.EXTRA and f.path in entries]
+    staging = Staging(placement.staging_parent, metainfo.info_hash)
+    with hold(staging.lock, on_wait=lambda: report(Note("Another fetch of this release runs; waiting."))):
+        staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
+        staged = {}
+        for entry in bad:
+            if entry.size == 0:
+                staged[entry.path] = staging.reused_file(entry.path)
+                staged[entry.path].touch()
+            else:
+                _copy_aside(subject.root / entry.path, staging.swarm_file(entry.path))
+        wanted = {entry.path: Expectation.of(entry) for entry in bad if entry.size}
+        torrent = metainfo.data
+        if wanted:
+            check_space(placement, staging, [entry for entry in bad if entry.size])
+            with Swarm(options.network) as swarm:
+                expectations = {f.index: wanted[f.path] for f in metainfo.files if f.path in wanted}
+                transfer = Transfer(swarm, metainfo, expectations, staging, timeout=options.timeout, report=report)
+                torrent = transfer.run(magnet_of(metainfo), ())
+                staged.update(staged_paths(transfer))
+                report(Note(f"Repaired with {transfer.received:,} bytes from the swarm."))
+        wrong = {finding.path for finding in findings}
+        kept = [e.path for e in manifest.files if e.path not in wrong and os.path.exists(subject.root / e.path)]
+        placement.place(
+            staged, kept, torrent=torrent, info_hash=metainfo.info_hash, verified=_now(), scratch=staging.folder
+        )
+        staging.discard()
+    return tuple(sorted(staged))
+
+
+def _copy_aside(source: Path, target: Path) -> None:
+    """Put a copy of a damaged file where the swarm will mend it; a missing one is left to come whole."""
+    target.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    with storage_errors(target):
+        try:
+            clone_or_copy(descriptor, target)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,168 @@
+"""Seeding releases until told to stop, watching that what is given away is still what was published."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from weightswarm.errors import NetworkFailure, SourceChanged, StorageFailure, WeightswarmError
+from weightswarm.magnet import MagnetLink, PeerAddress
+from weightswarm.progress import Phase, Progress, Report, silent
+from weightswarm.publishing import Release
+from weightswarm.swarm import Event, Network, NetworkOptions, StorageFailed, Swarm, Torrent, TorrentFailed
+from weightswarm.verifying import Expectation, check_file
+
+_WATCH_SECONDS = 2.0
+_REPORT_SECONDS = 0.5
+_START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeedOptions:
+    """When to stop, and what the magnets say. `ratio` is uploaded bytes over the release's size; `seconds` counts
+    from the start. `advertise` are peer addresses for the magnet; at loopback the session's own is added."""
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    advertise: tuple[PeerAddress, ...] = ()
+    ratio: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class SeededRelease:
+    """One release in the session: what it gave, in bytes, and the error that stopped it, if one did."""
+
+    release: Release
+    magnet: MagnetLink
+    uploaded: int = 0
+    error: WeightswarmError | None = None
+
+
+def seed_releases(
+    releases: Sequence[Release],
+    options: SeedOptions,
+    *,
+    on_ready: Callable[[list[SeededRelease]], None],
+    stop: threading.Event | None = None,
+    report: Report = silent,
+) -> list[SeededRelease]:
+    """Seed until `stop`, the ratio, the time, or until no release is left; then return what each gave.
+
+    `on_ready` is called once, when peers can connect. A release whose files change is stopped with its error; the
+    others go on. Raises `NetworkFailure` when it cannot listen or start.
+    """
+    with Swarm(options.network) as swarm:
+        if not swarm.port:
+            raise NetworkFailure("Cannot listen for peers on any address", hint="choose one with --listen HOST:PORT")
+        own = (PeerAddress("127.0.0.1", swarm.port),) if options.network.network is Network.LOOPBACK else ()
+        peers = tuple(dict.fromkeys((*options.advertise, *own)))
+        session = _Seeding(swarm, options, report)
+        for release in releases:
+            session.add(SeededRelease(release, release.magnet(peers)))
+        session.start()
+        on_ready(session.all)
+        session.run(stop or threading.Event())
+        return session.all
+
+
+class _Seeding:
+    def __init__(self, swarm: Swarm, options: SeedOptions, report: Report) -> None:
+        self.swarm = swarm
+        self.options = options
+        self.report = report
+        self.all: list[SeededRelease] = []
+        self.active: dict[Torrent, SeededRelease] = {}
+
+    def add(self, seeded: SeededRelease) -> None:
+        self.all.append(seeded)
+        locations = dict(enumerate(seeded.release.locations))
+        self.active[self.swarm.add_seed(seeded.release.metainfo, locations)] = seeded
+
+    def start(self) -> None:
+        """Wait until every torrent seeds or has failed."""
+        deadline = time.monotonic() + _START_SECONDS
+        while any(not torrent.status.seeding for torrent in self.active):
+            self._handle(self.swarm.poll(0.05))
+            if time.monotonic() > deadline:
+                raise NetworkFailure(f"Seeding did not start within {_START_SECONDS:g} seconds")
+
+    def run(self, stop: threading.Event) -> None:
+        started = time.monotonic()
+        next_watch = started + _WATCH_SECONDS
+        next_report = started
+        while self.active and not stop.is_set():
+            self._handle(self.swarm.poll(0.25))
+            now = time.monotonic()
+            self._check_states()
+            if now >= next_watch:
+                next_watch = now + _WATCH_SECONDS
+                self._watch_files()
+            if now >= next_report:
+                next_report = now + _REPORT_SECONDS
+                self._show()
+            if self.options.seconds is not None and now - started >= self.options.seconds:
+                return
+            self._stop_at_ratio()
+
+    def _handle(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, StorageFailed) and event.torrent in self.active:
+                self._stop(event.torrent, self._explain(self.active[event.torrent], event.path, event.reason))
+            elif isinstance(event, TorrentFailed) and event.torrent in self.active:
+                name = self.active[event.torrent].release.manifest.name
+                self._stop(event.torrent, StorageFailure(name, event.reason))
+
+    def _check_states(self) -> None:
+        """A seed that is no seed any more has read a piece that does not match its hash."""
+        for torrent, seeded in list(self.active.items()):
+            seeded.uploaded = torrent.status.uploaded
+            if not torrent.status.seeding:
+                self._stop(torrent, self._explain(seeded, seeded.release.manifest.name, "is no longer whole"))
+
+    def _watch_files(self) -> None:
+        for torrent, seeded in list(self.active.items()):
+            try:
+                seeded.release.check_unchanged()
+            except SourceChanged as error:
+                self._stop(torrent, error)
+
+    def _explain(self, seeded: SeededRelease, path: str, reason: str) -> WeightswarmError:
+        """Find which file is wrong: by its signature, else by hashing."""
+        release = seeded.release
+        try:
+            release.check_unchanged()
+        except SourceChanged as error:
+            return error
+        entries = {entry.path: entry for entry in release.manifest.files}
+        for file, location in zip(release.metainfo.files, release.locations, strict=True):
+            if (finding := check_file(location, Expectation.of(entries[file.path]))) is not None:
+                return SourceChanged(str(location), f"changed ({finding.fault.value})")
+        return StorageFailure(path, reason)
+
+    def _stop(self, torrent: Torrent, error: WeightswarmError | None) -> None:
+        seeded = self.active.pop(torrent)
+        seeded.uploaded = torrent.status.uploaded
+        seeded.error = error
+        self.swarm.remove(torrent)
+
+    def _stop_at_ratio(self) -> None:
+        if self.options.ratio is None:
+            return
+        for torrent, seeded in list(self.active.items()):
+            if torrent.status.uploaded >= self.options.ratio * seeded.release.manifest.total_size:
+                self._stop(torrent, None)
+
+    def _show(self) -> None:
+        statuses = [torrent.status for torrent in self.active]
+        self.report(
+            Progress(
+                Phase.SEEDING,
+                total=sum(seeded.release.manifest.total_size for seeded in self.active.values()),
+                upload_rate=sum(status.upload_rate for status in statuses),
+                uploaded=sum(status.uploaded for status in statuses),
+                peers=sum(status.peers for status in statuses),
+                note=f"{len(self.active)} releases" if len(self.active) != 1 else "",
+            )
+        )

@@ -1,0 +1,43 @@
+"""libtorrent's alerts become this room's events; all fields are copied at once."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from typing import Any
+
+import libtorrent as lt
+
+from weightswarm.swarm import events
+from weightswarm.swarm.events import Event
+from weightswarm.swarm.torrent import Torrent
+
+
+def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event | None:
+    """Return the event that `alert` stands for, None for what nobody here acts on."""
+    if isinstance(alert, lt.listen_failed_alert):
+        return events.ListenFailed(f"{alert.address}:{alert.port}", alert.error.message())
+    if not isinstance(alert, lt.torrent_alert) or (torrent := torrents.get(alert.handle)) is None:
+        return None
+    if isinstance(alert, lt.metadata_received_alert):
+        info = alert.handle.torrent_file()
+        return None if info is None else events.MetadataReceived(torrent, bytes(info.info_section()))
+    if isinstance(alert, lt.file_completed_alert):
+        index = torrent.own_index(alert.index)
+        return None if index is None else events.FileCompleted(torrent, index)
+    if isinstance(alert, lt.file_error_alert):
+        reason = alert.error.message()
+        return events.StorageFailed(torrent, alert.filename(), reason, alert.error.value() == errno.ENOSPC)
+    if isinstance(alert, lt.hash_failed_alert):
+        return events.PieceRejected(torrent, alert.piece_index)
+    if isinstance(alert, lt.torrent_error_alert):
+        return events.TorrentFailed(torrent, alert.error.message())
+    if isinstance(alert, lt.tracker_reply_alert):
+        return events.TrackerReplied(torrent, alert.url, alert.num_peers)
+    if isinstance(alert, lt.tracker_error_alert):
+        return events.TrackerFailed(torrent, alert.url, alert.error_message() or alert.error.message())
+    if isinstance(alert, lt.torrent_checked_alert):
+        return events.Checked(torrent)
+    if isinstance(alert, lt.cache_flushed_alert):
+        return events.Flushed(torrent)
+    return events.Finished(torrent) if isinstance(alert, lt.torrent_finished_alert) else None

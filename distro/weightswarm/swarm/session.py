@@ -1,0 +1,240 @@
+"""A session: torrents are added, polled for events and removed. One thread, no callbacks, nothing hidden."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import libtorrent as lt
+
+from weightswarm.errors import NetworkFailure
+from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
+from weightswarm.metainfo import Metainfo
+from weightswarm.swarm.alerts import event_of
+from weightswarm.swarm.events import Event
+from weightswarm.swarm.network import Network, NetworkOptions, reachable_peers, reachable_urls
+from weightswarm.swarm.settings import make_session
+from weightswarm.swarm.torrent import Torrent, lay_out
+
+_REFRESH_SECONDS = 0.25
+_UTP_AFTER_SECONDS = 10.0
+
+
+class Swarm:
+    """A libtorrent session as a context manager. Call `poll` regularly from one thread.
+
+    Raises `NetworkFailure` on entry when it cannot listen where it was told to.
+    """
+
+    def __init__(self, options: NetworkOptions) -> None:
+        self.options = options
+        self._session = make_session(options)
+        self._torrents: dict[lt.torrent_handle, Torrent] = {}
+        self._resolver = ThreadPoolExecutor(max_workers=2, thread_name_prefix="resolve")
+        self._resolving: list[tuple[Future[list[str]], PeerAddress, Torrent | None]] = []
+        self._next_refresh = 0.0
+        self._lonely_since: float | None = None
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + 5
+        while not self._session.listen_port() and time.monotonic() < deadline:
+            self._session.wait_for_alert(50)
+            for alert in self._session.pop_alerts():
+                if isinstance(alert, lt.listen_failed_alert) and self.options.listen is not None:
+                    self.close()
+                    raise NetworkFailure(
+                        f"Cannot listen on {self.options.listen}: {alert.error.message()}",
+                        hint="choose another --listen HOST:PORT, or leave it out for a free port",
+                    )
+        for node in self.options.dht_nodes:
+            self._resolve(node, None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop every torrent and the session. Waits for a tracker's farewell for a second at most."""
+        self._resolver.shutdown(wait=False, cancel_futures=True)
+        for torrent in list(self._torrents.values()):
+            self.remove(torrent)
+        # The destructor waits for the session's own threads, so nothing is on the wire after this.
+        del self._session
+
+    @property
+    def port(self) -> int:
+        """The TCP port that peers can reach, 0 when it does not listen."""
+        return self._session.listen_port()
+
+    def dht_nodes(self) -> int:
+        """Return how many DHT nodes are known, 0 when the DHT is off."""
+        return int(self._session.status().dht_nodes) if self._session.is_dht_running() else 0
+
+    # --- torrents ------------------------------------------------------------------------------------------------
+
+    def add_magnet(self, magnet: MagnetLink) -> Torrent:
+        """Look for a magnet's metadata only: no payload is asked for, no file made. Ends in `MetadataReceived`."""
+        parameters = lt.add_torrent_params()
+        parameters.info_hashes = _libtorrent_hashes(magnet.info_hash)
+        # Never written to: without metadata there is no file to write, and `default_dont_download` wants none after.
+        parameters.save_path = "."
+        parameters.flags = lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode
+        return self._add(parameters, magnet.info_hash, (), magnet.trackers, (), magnet.peers)
+
+    def add_download(
+        self,
+        metainfo: Metainfo,
+        files: Mapping[int, Path],
+        *,
+        folder: Path,
+        trackers: Iterable[str] = (),
+        web_seeds: Iterable[str] = (),
+        peers: Iterable[PeerAddress] = (),
+    ) -> Torrent:
+        """Download the files whose indices are in `files`, each to its own absolute path, and seed them meanwhile.
+
+        What stands there already is hashed first (`Checked`) and kept where it is right. Nothing is taken from an
+        earlier run's word. Pieces that reach into unwanted files go to a side file in `folder`.
+        """
+        unwanted = {file.index: folder / "unwanted" / str(file.index) for file in metainfo.files}
+        parameters, indices, count = lay_out(metainfo, {**unwanted, **files})
+        parameters.save_path = str(folder)
+        unwanted_indices = {indices[file.index] for file in metainfo.files if file.index not in files}
+        # Pad files share pieces with what precedes them and take no space; libtorrent never writes them.
+        parameters.file_priorities = [0 if i in unwanted_indices else 4 for i in range(count)]
+        parameters.flags = lt.torrent_flags.update_subscribe
+        return self._add(parameters, metainfo.info_hash, indices, tuple(trackers), tuple(web_seeds), tuple(peers))
+
+    def add_seed(self, metainfo: Metainfo, files: Mapping[int, Path], *, peers: Iterable[PeerAddress] = ()) -> Torrent:
+        """Seed files from where they stand; nothing is written. Each piece is hashed before it is first sent."""
+        parameters, indices, _ = lay_out(metainfo, dict(files))
+        parameters.save_path = str(next(iter(files.values())).parent)
+        parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
+        return self._add(parameters, metainfo.info_hash, indices, metainfo.trackers, metainfo.web_seeds, tuple(peers))
+
+    def remove(self, torrent: Torrent) -> None:
+        """Stop a torrent; its files stay."""
+        if self._torrents.pop(torrent.handle, None) is not None:
+            self._session.remove_torrent(torrent.handle)
+
+    def _add(
+        self,
+        parameters: lt.add_torrent_params,
+        info_hash: InfoHash,
+        indices: tuple[int, ...],
+        trackers: tuple[str, ...],
+        web_seeds: tuple[str, ...],
+        peers: tuple[PeerAddress, ...],
+    ) -> Torrent:
+        network = self.options.network
+        parameters.trackers = list(reachable_urls(trackers, network))
+        parameters.url_seeds = list(reachable_urls(web_seeds, network))
+        # What the torrent file itself names must not come in by the side door.
+        parameters.flags |= lt.torrent_flags.override_trackers | lt.torrent_flags.override_web_seeds
+        if network is Network.LOOPBACK:
+            parameters.flags |= lt.torrent_flags.disable_lsd
+        handle = self._session.add_torrent(parameters)
+        torrent = Torrent(handle, info_hash, indices)
+        self._torrents[handle] = torrent
+        for peer in dict.fromkeys((*reachable_peers(peers, network), *self.options.peers)):
+            self._resolve(peer, torrent)
+        return torrent
+
+    # --- events --------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout: float) -> list[Event]:
+        """Wait up to `timeout` seconds for something to happen and return it; statuses are fresh afterwards."""
+        now = time.monotonic()
+        if now >= self._next_refresh:
+            self._next_refresh = now + _REFRESH_SECONDS
+            self._session.post_torrent_updates(0)
+            self._finish_resolving()
+            self._reach_by_utp(now)
+        self._session.wait_for_alert(int(timeout * 1000))
+        events: list[Event] = []
+        for alert in self._session.pop_alerts():
+            if isinstance(alert, lt.state_update_alert):
+                for status in alert.status:
+                    if (known := self._torrents.get(status.handle)) is not None:
+                        known.refresh(status)
+            elif (event := event_of(alert, self._torrents)) is not None:
+                events.append(event)
+        return events
+
+    def export(self, torrent: Torrent) -> bytes | None:
+        """Return a torrent's metainfo with the piece layers that were received; None when they are not complete."""
+        torrent.handle.save_resume_data(lt.torrent_handle.save_info_dict)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            self._session.wait_for_alert(100)
+            for alert in self._session.pop_alerts():
+                if isinstance(alert, lt.save_resume_data_alert) and alert.handle == torrent.handle:
+                    try:
+                        return bytes(lt.bencode(cast("Any", lt.write_torrent_file(alert.params))))
+                    except RuntimeError:
+                        return None
+                if isinstance(alert, lt.save_resume_data_failed_alert):
+                    return None
+        return None
+
+    # --- peers by name, and by uTP -------------------------------------------------------------------------------
+
+    def _resolve(self, peer: PeerAddress, torrent: Torrent | None) -> None:
+        """Connect to a peer (or, without a torrent, add a DHT node), looking its name up off this thread."""
+        try:
+            self._reached(str(ipaddress.ip_address(peer.host)), peer.port, torrent)
+        except ValueError:
+            if peer.host.lower() == "localhost":
+                self._reached("127.0.0.1", peer.port, torrent)
+            elif self.options.network is not Network.LOOPBACK:
+                self._resolving.append((self._resolver.submit(_addresses, peer), peer, torrent))
+
+    def _finish_resolving(self) -> None:
+        waiting = []
+        for future, peer, torrent in self._resolving:
+            if not future.done():
+                waiting.append((future, peer, torrent))
+                continue
+            for address in future.result():
+                self._reached(address, peer.port, torrent)
+        self._resolving = waiting
+
+    def _reached(self, address: str, port: int, torrent: Torrent | None) -> None:
+        if torrent is None:
+            self._session.add_dht_node((address, port))
+        elif torrent.handle in self._torrents:
+            torrent.connect(PeerAddress(address, port))
+
+    def _reach_by_utp(self, now: float) -> None:
+        """Allow outgoing uTP when peers are known and TCP has reached none of them for a while."""
+        lonely = any(t.status.known_peers and not t.status.peers for t in self._torrents.values())
+        if not lonely:
+            self._lonely_since = None
+        elif self._lonely_since is None:
+            self._lonely_since = now
+        elif now - self._lonely_since > _UTP_AFTER_SECONDS:
+            self._session.apply_settings({"enable_outgoing_utp": True})
+
+
+def _addresses(peer: PeerAddress) -> list[str]:
+    try:
+        found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))[:4]
+
+
+def _libtorrent_hashes(info_hash: InfoHash) -> lt.info_hash_t:
+    v1 = lt.sha1_hash(bytes.fromhex(info_hash.v1)) if info_hash.v1 is not None else None
+    v2 = lt.sha256_hash(bytes.fromhex(info_hash.v2)) if info_hash.v2 is not None else None
+    if v1 is not None and v2 is not None:
+        return lt.info_hash_t(v1, v2)
+    return lt.info_hash_t(cast("Any", v2 if v1 is None else v1))

@@ -1,0 +1,124 @@
+"""One torrent in a session: its status as a value, and what can be asked of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import libtorrent as lt
+
+from weightswarm.errors import InvalidMetainfo
+from weightswarm.magnet import InfoHash, PeerAddress
+from weightswarm.metainfo import Metainfo
+
+
+@dataclass(frozen=True, slots=True)
+class TorrentStatus:
+    """Where a torrent stands. Sizes in bytes (`done` and `wanted` leave pad files in), rates in bytes a second.
+
+    `received` counts payload that came over the network in this run, rejected pieces included.
+    """
+
+    checking: bool = False
+    finished: bool = False
+    seeding: bool = False
+    progress: float = 0.0
+    done: int = 0
+    wanted: int = 0
+    received: int = 0
+    uploaded: int = 0
+    download_rate: int = 0
+    upload_rate: int = 0
+    peers: int = 0
+    known_peers: int = 0
+    error: str = ""
+
+
+class Torrent:
+    """A torrent that a `Swarm` holds. `status` is refreshed by `Swarm.poll`.
+
+    File indices are those of `Metainfo.files`; libtorrent counts pad files too, which stays in here.
+    """
+
+    def __init__(self, handle: lt.torrent_handle, info_hash: InfoHash, indices: tuple[int, ...]) -> None:
+        self.handle = handle
+        self.info_hash = info_hash
+        self.status = TorrentStatus()
+        self._indices = indices
+        self._own = {index: position for position, index in enumerate(indices)}
+
+    def own_index(self, libtorrent_index: int) -> int | None:
+        """Return which of `Metainfo.files` libtorrent means, None for a pad file."""
+        return self._own.get(libtorrent_index)
+
+    def flush(self) -> None:
+        """Ask for a `Flushed` event once all that was received so far is on disk."""
+        self.handle.flush_cache()
+
+    def complete_files(self) -> tuple[int, ...]:
+        """Return which of `Metainfo.files` have all their pieces, as libtorrent counts them now."""
+        info = self.handle.torrent_file()
+        if info is None:
+            return ()
+        progress = self.handle.file_progress(lt.torrent_handle.piece_granularity)
+        storage = info.files()
+        return tuple(own for i, own in self._own.items() if progress[i] == storage.file_size(i))
+
+    def connect(self, peer: PeerAddress) -> None:
+        """Try a peer given by its literal address."""
+        self.handle.connect_peer((peer.host, peer.port))
+
+    def known_peers(self) -> tuple[PeerAddress, ...]:
+        """Return the addresses of connected peers that could be dialled again."""
+        return tuple(PeerAddress(*peer.ip) for peer in self.handle.get_peer_info() if peer.ip[1])
+
+    def files_of_piece(self, piece: int) -> tuple[int, ...]:
+        """Return which of `Metainfo.files` have bytes in `piece`."""
+        info = self.handle.torrent_file()
+        slices = info.map_block(piece, 0, info.piece_size(piece)) if info is not None else []
+        return tuple(own for part in slices if (own := self.own_index(part.file_index)) is not None)
+
+    def refresh_now(self) -> None:
+        """Ask libtorrent for the status at once."""
+        self.refresh(self.handle.status())
+
+    def refresh(self, status: lt.torrent_status) -> None:
+        """Take over what libtorrent reports."""
+        states = lt.torrent_status
+        self.status = TorrentStatus(
+            checking=status.state in (states.checking_files, states.checking_resume_data),
+            finished=status.is_finished,
+            seeding=status.is_seeding,
+            progress=status.progress,
+            done=status.total_wanted_done,
+            wanted=status.total_wanted,
+            received=status.total_payload_download,
+            uploaded=status.total_payload_upload,
+            download_rate=status.download_payload_rate,
+            upload_rate=status.upload_payload_rate,
+            peers=status.num_peers,
+            known_peers=status.list_peers,
+            error=status.errc.message() if status.errc.value() else "",
+        )
+
+
+def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent_params, tuple[int, ...], int]:
+    """Return parameters that put each file of `metainfo` at its own absolute path, libtorrent's indices of those
+    files, and how many it counts with pad files.
+
+    libtorrent rewrites names it does not like and collapses some folders; naming every path leaves it no choice.
+    Raises `InvalidMetainfo` when its reading of the torrent is not ours.
+    """
+    try:
+        info = lt.torrent_info(metainfo.data)
+    except RuntimeError as error:
+        raise InvalidMetainfo(str(error)) from None
+    storage = info.files()
+    indices = tuple(i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file)
+    sizes = [storage.file_size(i) for i in indices]
+    if sizes != [file.size for file in metainfo.files]:
+        raise InvalidMetainfo("its file list is ambiguous")
+    parameters = lt.add_torrent_params()
+    parameters.ti = info
+    parameters.renamed_files = {indices[own]: str(path) for own, path in placed.items()}
+    return parameters, indices, storage.num_files()

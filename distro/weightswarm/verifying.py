@@ -1,0 +1,213 @@
+"""Comparing files on disk with what a manifest says of them. Every fault is collected; none stops the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from weightswarm.errors import Cancelled
+from weightswarm.hashing import digest_file, usable_cores
+from weightswarm.manifest import FileEntry, is_ignored
+
+
+class Fault(Enum):
+    """What can be wrong with a file."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    WRONG_SIZE = "wrong size"
+    WRONG_HASH = "wrong hash"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One file that is not as it should be; `detail` says what was expected and what was found."""
+
+    path: str
+    fault: Fault
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a file should be. `size` in bytes and the digests are None where the source does not say."""
+
+    path: str
+    size: int | None
+    sha256: str | None
+    git_sha1: str | None = None
+
+    @classmethod
+    def of(cls, entry: FileEntry) -> Expectation:
+        """What a manifest's entry demands; a 40-digit blob id is a git blob's SHA-1 and is checked as well."""
+        git = entry.blob_id if entry.blob_id is not None and len(entry.blob_id) == 40 else None
+        return cls(entry.path, entry.size, entry.sha256, git)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome: `checked` files and `hashed` bytes were looked at, `findings` are sorted by path."""
+
+    checked: int
+    hashed: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is as it should be."""
+        return not self.findings
+
+
+def verify_tree(
+    root: Path,
+    expectations: Iterable[Expectation],
+    *,
+    extras: bool = True,
+    on_bytes: Callable[[int], None] | None = None,
+    workers: int | None = None,
+) -> Report:
+    """Hash every expected file below `root` on all cores, and (with `extras`) name files that nothing expects.
+
+    `on_bytes` gets counts of bytes hashed, from worker threads.
+    """
+    wanted = sorted(expectations, key=lambda e: -(e.size or 0))
+    findings: list[Finding] = []
+    hashed = 0
+    lock = threading.Lock()
+    stopped = threading.Event()
+
+    def count(size: int) -> None:
+        nonlocal hashed
+        with lock:
+            hashed += size
+        if on_bytes is not None:
+            on_bytes(size)
+
+    pool = ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="verify")
+    try:
+        checks = [pool.submit(check_file, root / e.path, e, on_bytes=count, stop=stopped.is_set) for e in wanted]
+        findings += [finding for check in checks if (finding := check.result()) is not None]
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+    if extras:
+        expected = {e.path for e in wanted}
+        findings += [Finding(path, Fault.EXTRA) for path in list_files(root) if path not in expected]
+    return Report(len(wanted), hashed, tuple(sorted(findings, key=lambda f: f.path)))
+
+
+def check_file(
+    path: Path,
+    expected: Expectation,
+    *,
+    on_bytes: Callable[[int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Finding | None:
+    """Return what is wrong with one file, None when nothing is. Raises `Cancelled` when `stop` said so."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return Finding(expected.path, Fault.MISSING)
+    except OSError as error:
+        return Finding(expected.path, Fault.UNREADABLE, error.strerror or str(error))
+    try:
+        return check_open_file(descriptor, expected, on_bytes=on_bytes, stop=stop)
+    finally:
+        os.close(descriptor)
+
+
+def check_open_file(
+    descriptor: int,
+    expected: Expectation,
+    *,
+    on_bytes: Callable[[int], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Finding | None:
+    """As `check_file`, for an open file."""
+    try:
+        size = os.fstat(descriptor).st_size
+        if expected.size is not None and size != expected.size:
+            return Finding(expected.path, Fault.WRONG_SIZE, f"{size:,} bytes, not {expected.size:,}")
+        digests = digest_file(descriptor, git_blob=expected.git_sha1 is not None, on_bytes=on_bytes, stop=stop)
+    except OSError as error:
+        return Finding(expected.path, Fault.UNREADABLE, error.strerror or str(error))
+    if digests is None:
+        raise Cancelled("Verification was stopped")
+    if expected.size is not None and digests.size != expected.size:
+        return Finding(expected.path, Fault.WRONG_SIZE, f"{digests.size:,} bytes, not {expected.size:,}")
+    if expected.sha256 is not None and digests.sha256 != expected.sha256:
+        return Finding(expected.path, Fault.WRONG_HASH, f"SHA-256 {digests.sha256}, not {expected.sha256}")
+    if expected.git_sha1 is not None and digests.git_sha1 != expected.git_sha1:
+        return Finding(expected.path, Fault.WRONG_HASH, f"git blob {digests.git_sha1}, not {expected.git_sha1}")
+    return None
+
+
+def list_files(root: Path) -> list[str]:
+    """Return the relative paths of all files below `root`, sorted; those that releases never hold are left out.
+
+    Links count as files; folders that are links are not entered.
+    """
+    found = []
+    for folder, folders, files in os.walk(root):
+        prefix = Path(folder).relative_to(root)
+        folders[:] = [name for name in folders if not is_ignored((prefix / name).as_posix())]
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        found += [p for name in (*files, *links) if not is_ignored(p := (prefix / name).as_posix())]
+    return sorted(found)
+
+
+def verify_pieces(
+    files: list[tuple[Path, int]], pieces: bytes, piece_length: int, on_bytes: Callable[[int], None] | None = None
+) -> set[int]:
+    """Return which of `files` (path, size; laid end to end, as v1 torrents do) touch a piece whose SHA-1 is wrong.
+
+    For torrents that carry no other hash. A missing or short file counts as zeros.
+    """
+    bad: set[int] = set()
+    running, filled, number, touched = hashlib.sha1(usedforsecurity=False), 0, 0, set[int]()
+
+    def cut() -> None:
+        nonlocal running, filled, number, touched
+        if running.digest() != pieces[number * 20 : number * 20 + 20]:
+            bad.update(touched)
+        running, filled, number, touched = hashlib.sha1(usedforsecurity=False), 0, number + 1, set()
+
+    for index, (path, size) in enumerate(files):
+        for block in _blocks(path, size):
+            rest = block
+            while rest:
+                part = rest[: piece_length - filled]
+                running.update(part)
+                touched.add(index)
+                filled += len(part)
+                rest = rest[len(part) :]
+                if on_bytes is not None:
+                    on_bytes(len(part))
+                if filled == piece_length:
+                    cut()
+    if filled:
+        cut()
+    return bad
+
+
+def _blocks(path: Path, size: int) -> Iterable[memoryview]:
+    """Yield exactly `size` bytes of a file in blocks, zeros standing for what cannot be read."""
+    block = 1024 * 1024
+    done = 0
+    try:
+        with open(path, "rb") as file:
+            while done < size and (data := file.read(min(block, size - done))):
+                done += len(data)
+                yield memoryview(data)
+    except OSError:
+        pass
+    while done < size:
+        yield memoryview(bytes(min(block, size - done)))
+        done += min(block, size - done)

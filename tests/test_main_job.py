@@ -1,0 +1,43 @@
+"""The main job with real weights: publish, seed in one process, fetch by magnet in another, and a loader finds it."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from running import CommandLine, Seeder
+
+NAME = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_minilm_is_published_seeded_fetched_by_magnet_and_found_by_the_hub_client(
+    cli: CommandLine, seeder: Seeder, minilm: Path, hub: Path
+) -> None:
+    published = cli.ok("publish", minilm, "--name", NAME, "-o", "release").result
+    seeding = seeder(minilm, "--name", NAME)
+    assert seeding.magnet.startswith(published), "the seeded magnet is the published one with an address added"
+
+    fetched = cli.ok("fetch", seeding.magnet, "--name", NAME)
+
+    snapshot = Path(fetched.result)
+    assert snapshot.parent == hub / "models--sentence-transformers--all-MiniLM-L6-v2" / "snapshots"
+    names = sorted(p.relative_to(minilm).as_posix() for p in minilm.rglob("*") if p.is_file())
+    assert len(names) == 13
+    assert filecmp.cmpfiles(minilm, snapshot, names, shallow=False) == (names, [], [])
+    assert not (set(os.listdir(hub)) - {".locks", snapshot.parents[1].name})
+
+    from huggingface_hub import snapshot_download
+
+    assert Path(snapshot_download(NAME, cache_dir=hub, local_files_only=True)) == snapshot
+    listed = subprocess.run(
+        [Path(sys.executable).with_name("hf"), "cache", "ls", "--cache-dir", str(hub)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert NAME in listed.stdout
+    assert "warning" not in (listed.stdout + listed.stderr).lower()
+    assert cli.ok("verify", NAME).code == 0
