@@ -33,7 +33,7 @@ def test_minilm_is_published_seeded_fetched_by_magnet_and_found_by_the_hub_clien
 
     assert Path(snapshot_download(NAME, cache_dir=hub, local_files_only=True)) == snapshot
     listed = subprocess.run(
-        [Path(sys.executable).with_name("hf"), "cache", "ls", "--cache-dir", str(hub)],
+        [Path(sys.executable).with_name("hf"), "cache", "ls", "--no-truncate", "--cache-dir", str(hub)],
         capture_output=True,
         text=True,
         check=True,
