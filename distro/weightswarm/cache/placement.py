@@ -11,10 +11,11 @@ from typing import Protocol
 from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.cache.locks import hold
 from weightswarm.cache.records import ReleaseRecord, load_record, save_record
-from weightswarm.errors import StorageFailure
+from weightswarm.errors import ContentMismatch, StorageFailure
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.storage import make_real_folder, remove_tree, storage_errors, sync_folder, write_atomically
+from weightswarm.verifying import Expectation, Fault, check_file
 
 
 class Placement(Protocol):
@@ -70,6 +71,28 @@ class CachePlacement:
         """Return the blob if it stands where this release would put it."""
         blob = self.repository.blob(entry)
         return blob if blob.is_file() else None
+
+    def check_conflicts(self) -> None:
+        """Raise `ContentMismatch` when the cache shows other bytes under this name and revision already.
+
+        A revision means one set of files: who wants to replace it removes it first.
+        """
+        revision = self.manifest.revision
+        record = load_record(self.repository, revision)
+        if record is not None and record.manifest != self.manifest:
+            paths = tuple(sorted({entry.path for entry in {*record.manifest.files} ^ {*self.manifest.files}}))
+        elif record is None and self.target.is_dir():
+            found = (check_file(self.target / entry.path, Expectation.of(entry)) for entry in self.manifest.files)
+            paths = tuple(finding.path for finding in found if finding and finding.fault is not Fault.MISSING)
+        else:
+            return
+        if paths or record is not None:
+            raise ContentMismatch(
+                f"The cache holds another {self.repository.name}@{revision[:8]} already;"
+                f" it differs in {', '.join(paths[:5]) or 'its description'}",
+                paths=paths,
+                hint=f"to replace it: weightswarm rm {self.repository.name}@{revision[:8]}",
+            )
 
     def place(
         self,

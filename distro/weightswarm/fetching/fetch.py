@@ -229,6 +229,7 @@ class _Fetch:
                 record = load_record(placement.repository, manifest.revision)
                 if (there := self._already_there(record)) is not None:
                     return there
+                placement.check_conflicts()
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
             kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
             received = 0

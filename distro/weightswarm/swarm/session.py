@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -17,8 +14,9 @@ from weightswarm.errors import NetworkFailure
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
 from weightswarm.swarm.alerts import event_of
-from weightswarm.swarm.events import Event
+from weightswarm.swarm.events import Checked, Event
 from weightswarm.swarm.network import Network, NetworkOptions, reachable_peers, reachable_urls
+from weightswarm.swarm.resolving import Resolver, literal
 from weightswarm.swarm.settings import make_session
 from weightswarm.swarm.torrent import Torrent, lay_out
 
@@ -36,8 +34,8 @@ class Swarm:
         self.options = options
         self._session = make_session(options)
         self._torrents: dict[lt.torrent_handle, Torrent] = {}
-        self._resolver = ThreadPoolExecutor(max_workers=2, thread_name_prefix="resolve")
-        self._resolving: list[tuple[Future[list[str]], PeerAddress, Torrent | None]] = []
+        self._resolver: Resolver[Torrent | None] = Resolver()
+        self._starting: set[lt.torrent_handle] = set()
         self._next_refresh = 0.0
         self._lonely_since: float | None = None
 
@@ -53,7 +51,10 @@ class Swarm:
                         hint="choose another --listen HOST:PORT, or leave it out for a free port",
                     )
         for node in self.options.dht_nodes:
-            self._resolve(node, None)
+            if (address := literal(node)) is not None:
+                self._session.add_dht_node((address.host, address.port))
+            elif self.options.network is not Network.LOOPBACK:
+                self._resolver.ask([node], None)
         return self
 
     def __exit__(
@@ -63,7 +64,7 @@ class Swarm:
 
     def close(self) -> None:
         """Stop every torrent and the session. Waits for a tracker's farewell for a second at most."""
-        self._resolver.shutdown(wait=False, cancel_futures=True)
+        self._resolver.close()
         for torrent in list(self._torrents.values()):
             self.remove(torrent)
         # The destructor waits for the session's own threads, so nothing is on the wire after this.
@@ -111,7 +112,14 @@ class Swarm:
         # Pad files share pieces with what precedes them and take no space; libtorrent never writes them.
         parameters.file_priorities = [0 if i in unwanted_indices else 4 for i in range(count)]
         parameters.flags = lt.torrent_flags.update_subscribe
-        return self._add(parameters, metainfo.info_hash, indices, tuple(trackers), tuple(web_seeds), tuple(peers))
+        fresh = not any(path.exists() for path in files.values())
+        if fresh:
+            # With nothing to check it is ready in a moment, and resuming it then dials its peers at once.
+            parameters.flags |= lt.torrent_flags.paused
+        torrent = self._add(parameters, metainfo.info_hash, indices, tuple(trackers), tuple(web_seeds), tuple(peers))
+        if fresh:
+            self._starting.add(torrent.handle)
+        return torrent
 
     def add_seed(self, metainfo: Metainfo, files: Mapping[int, Path], *, peers: Iterable[PeerAddress] = ()) -> Torrent:
         """Seed files from where they stand; nothing is written. Each piece is hashed before it is first sent."""
@@ -141,11 +149,15 @@ class Swarm:
         parameters.flags |= lt.torrent_flags.override_trackers | lt.torrent_flags.override_web_seeds
         if network is Network.LOOPBACK:
             parameters.flags |= lt.torrent_flags.disable_lsd
+        reachable = dict.fromkeys((*reachable_peers(peers, network), *self.options.peers))
+        literals = [address for peer in reachable if (address := literal(peer)) is not None]
+        # Peers given at the start are tried at once; later ones wait for the session's next second.
+        parameters.peers = [(peer.host, peer.port) for peer in literals]
         handle = self._session.add_torrent(parameters)
         torrent = Torrent(handle, info_hash, indices)
         self._torrents[handle] = torrent
-        for peer in dict.fromkeys((*reachable_peers(peers, network), *self.options.peers)):
-            self._resolve(peer, torrent)
+        if network is not Network.LOOPBACK:
+            self._resolver.ask((peer for peer in reachable if literal(peer) is None), torrent)
         return torrent
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -156,7 +168,7 @@ class Swarm:
         if now >= self._next_refresh:
             self._next_refresh = now + _REFRESH_SECONDS
             self._session.post_torrent_updates(0)
-            self._finish_resolving()
+            self._use_answers()
             self._reach_by_utp(now)
         self._session.wait_for_alert(int(timeout * 1000))
         events: list[Event] = []
@@ -167,6 +179,9 @@ class Swarm:
                         known.refresh(status)
             elif (event := event_of(alert, self._torrents)) is not None:
                 events.append(event)
+                if isinstance(event, Checked) and event.torrent.handle in self._starting:
+                    self._starting.remove(event.torrent.handle)
+                    event.torrent.handle.resume()
         return events
 
     def export(self, torrent: Torrent) -> bytes | None:
@@ -187,31 +202,12 @@ class Swarm:
 
     # --- peers by name, and by uTP -------------------------------------------------------------------------------
 
-    def _resolve(self, peer: PeerAddress, torrent: Torrent | None) -> None:
-        """Connect to a peer (or, without a torrent, add a DHT node), looking its name up off this thread."""
-        try:
-            self._reached(str(ipaddress.ip_address(peer.host)), peer.port, torrent)
-        except ValueError:
-            if peer.host.lower() == "localhost":
-                self._reached("127.0.0.1", peer.port, torrent)
-            elif self.options.network is not Network.LOOPBACK:
-                self._resolving.append((self._resolver.submit(_addresses, peer), peer, torrent))
-
-    def _finish_resolving(self) -> None:
-        waiting = []
-        for future, peer, torrent in self._resolving:
-            if not future.done():
-                waiting.append((future, peer, torrent))
-                continue
-            for address in future.result():
-                self._reached(address, peer.port, torrent)
-        self._resolving = waiting
-
-    def _reached(self, address: str, port: int, torrent: Torrent | None) -> None:
-        if torrent is None:
-            self._session.add_dht_node((address, port))
-        elif torrent.handle in self._torrents:
-            torrent.connect(PeerAddress(address, port))
+    def _use_answers(self) -> None:
+        for address, torrent in self._resolver.answers():
+            if torrent is None:
+                self._session.add_dht_node((address.host, address.port))
+            elif torrent.handle in self._torrents:
+                torrent.connect(address)
 
     def _reach_by_utp(self, now: float) -> None:
         """Allow outgoing uTP when peers are known and TCP has reached none of them for a while."""
@@ -222,14 +218,6 @@ class Swarm:
             self._lonely_since = now
         elif now - self._lonely_since > _UTP_AFTER_SECONDS:
             self._session.apply_settings({"enable_outgoing_utp": True})
-
-
-def _addresses(peer: PeerAddress) -> list[str]:
-    try:
-        found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))[:4]
 
 
 def _libtorrent_hashes(info_hash: InfoHash) -> lt.info_hash_t:
