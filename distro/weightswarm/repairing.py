@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +15,11 @@ from weightswarm.cache import (
     ReleaseRecord,
     Repository,
     Staging,
+    VerifiedFiles,
     hold,
     load_record,
     save_record,
+    utc_now,
 )
 from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
 from weightswarm.errors import InvalidInput, NotFound
@@ -86,7 +87,7 @@ def verify_target(
         repaired = _repair(subject, verdict.findings, options, report)
         verdict = _verify(subject, report)
     if verdict.ok and subject.record is not None:
-        save_record(replace(subject.record, verified=_now()))
+        save_record(replace(subject.record, verified=utc_now()))
     return Verification(subject.root, verdict, subject.record is not None and not subject.record.complete, repaired)
 
 
@@ -100,10 +101,6 @@ def _verify(subject: _Subject, report: Report) -> Verdict:
         report(Progress(Phase.VERIFYING, min(done, total) if total else done, total))
 
     return subject.expected.verify(subject.root, count)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 # --- finding what to verify ------------------------------------------------------------------------------------------
@@ -226,9 +223,7 @@ def _repair(
                 report(Note(f"Repaired with {transfer.received:,} bytes from the swarm."))
         wrong = {finding.path for finding in findings}
         kept = [e.path for e in manifest.files if e.path not in wrong and os.path.exists(subject.root / e.path)]
-        placement.place(
-            staged, kept, torrent=torrent, info_hash=metainfo.info_hash, verified=_now(), scratch=staging.folder
-        )
+        placement.place(VerifiedFiles(staged, tuple(kept), torrent, metainfo.info_hash, utc_now(), staging.folder))
         staging.discard()
     return tuple(sorted(staged))
 

@@ -1,11 +1,12 @@
 """The local model cache, in the Hugging Face Hub's own layout: loaders need no changes. No network, no torrents."""
 
+from weightswarm.cache.destination import Placement, VerifiedFiles
 from weightswarm.cache.folder import LocalFolder
 from weightswarm.cache.layout import ModelCache, Repository, cache_root
 from weightswarm.cache.listing import CachedRelease, list_cache, size_on_disk
 from weightswarm.cache.locks import hold
-from weightswarm.cache.placement import CachePlacement, Placement
-from weightswarm.cache.records import ReleaseRecord, find_by_info_hash, load_record, missing_paths, save_record
+from weightswarm.cache.placement import CachePlacement
+from weightswarm.cache.records import ReleaseRecord, find_by_info_hash, load_record, missing_paths, save_record, utc_now
 from weightswarm.cache.removal import prune_staging, remove_revision
 from weightswarm.cache.reuse import find_copies
 from weightswarm.cache.staging import Staging
@@ -19,6 +20,7 @@ __all__ = [
     "ReleaseRecord",
     "Repository",
     "Staging",
+    "VerifiedFiles",
     "cache_root",
     "find_by_info_hash",
     "find_copies",
@@ -30,4 +32,5 @@ __all__ = [
     "remove_revision",
     "save_record",
     "size_on_disk",
+    "utc_now",
 ]

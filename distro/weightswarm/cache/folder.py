@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightswarm.magnet import InfoHash
+from weightswarm.cache.destination import VerifiedFiles
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.storage import make_real_folder, storage_errors, sync_folder, write_atomically
 
@@ -36,20 +36,14 @@ class LocalFolder:
         path = self.folder / entry.path
         return path if path.is_file() and not path.is_symlink() else None
 
-    def place(
-        self,
-        staged: dict[str, Path],
-        kept: list[str],
-        *,
-        torrent: bytes | None,
-        info_hash: InfoHash | None,
-        verified: str,
-        scratch: Path,
-    ) -> None:
+    def check_conflicts(self) -> None:
+        """A plain folder has no revisions to guard."""
+
+    def place(self, files: VerifiedFiles) -> None:
         """See `Placement`. Each file appears whole; the folder as a whole does not appear at once."""
         with storage_errors(self.folder):
             folders = set()
-            for path, file in staged.items():
+            for path, file in files.staged.items():
                 target = self.folder / path
                 make_real_folder(target.parent, below=self.folder)
                 os.chmod(file, 0o644, follow_symlinks=False)
@@ -57,6 +51,5 @@ class LocalFolder:
                 folders.add(target.parent)
             for folder in folders:
                 sync_folder(folder)
-            if torrent is not None:
-                write_atomically(self.folder / TORRENT_FILE, torrent)
+            write_atomically(self.folder / TORRENT_FILE, files.torrent)
             write_atomically(self.folder / MANIFEST_FILE, self.manifest.to_bytes())

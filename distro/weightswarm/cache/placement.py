@@ -6,46 +6,15 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from weightswarm.cache.destination import VerifiedFiles
 from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.cache.locks import hold
 from weightswarm.cache.records import ReleaseRecord, load_record, save_record
 from weightswarm.errors import ContentMismatch, StorageFailure
-from weightswarm.magnet import InfoHash
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.storage import make_real_folder, remove_tree, storage_errors, sync_folder, write_atomically
 from weightswarm.verifying import Expectation, Fault, check_file
-
-
-class Placement(Protocol):
-    """Where a verified release goes: the model cache, or a plain folder."""
-
-    @property
-    def staging_parent(self) -> Path:
-        """A folder on the same file system, for unfinished downloads."""
-
-    @property
-    def target(self) -> Path:
-        """The folder that holds the files once they are placed."""
-
-    def held(self, entry: FileEntry) -> Path | None:
-        """Return a file at the target that may hold `entry` already; whoever relies on it hashes it first."""
-
-    def place(
-        self,
-        staged: dict[str, Path],
-        kept: list[str],
-        *,
-        torrent: bytes | None,
-        info_hash: InfoHash | None,
-        verified: str,
-        scratch: Path,
-    ) -> None:
-        """Move `staged` files (by path) in; `kept` paths are at the target and were hashed. Raises `StorageFailure`.
-
-        `scratch` is a folder beside the staged files for what is built before it is renamed.
-        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +63,7 @@ class CachePlacement:
                 hint=f"to replace it: weightswarm rm {self.repository.name}@{revision[:8]}",
             )
 
-    def place(
-        self,
-        staged: dict[str, Path],
-        kept: list[str],
-        *,
-        torrent: bytes | None,
-        info_hash: InfoHash | None,
-        verified: str,
-        scratch: Path,
-    ) -> None:
+    def place(self, files: VerifiedFiles) -> None:
         """See `Placement`. Files of equal content share one blob."""
         repository = self.repository
         lock = self.cache.root / ".locks" / repository.path.name / "weightswarm.lock"
@@ -111,15 +71,15 @@ class CachePlacement:
             for folder in (repository.blobs, repository.snapshots, repository.refs):
                 make_real_folder(folder, below=self.cache.root)
             entries = {entry.path: entry for entry in self.manifest.files}
-            for path, file in staged.items():
+            for path, file in files.staged.items():
                 os.chmod(file, 0o444, follow_symlinks=False)
                 os.replace(file, repository.blob(entries[path]))
             sync_folder(repository.blobs)
             earlier = load_record(repository, self.manifest.revision)
-            here = {*staged, *kept, *(earlier.paths if earlier else ())}
+            here = {*files.staged, *files.kept, *(earlier.paths if earlier else ())}
             paths = tuple(path for path in entries if path in here)
-            save_record(ReleaseRecord(repository, self.manifest, torrent, info_hash, paths, verified))
-            self._link([entries[path] for path in (*staged, *kept)], scratch / "snapshot")
+            save_record(ReleaseRecord(repository, self.manifest, files.torrent, files.info_hash, paths, files.verified))
+            self._link([entries[path] for path in (*files.staged, *files.kept)], files.scratch / "snapshot")
             if self.set_main or repository.main() is None:
                 # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
                 write_atomically(repository.refs / "main", self.manifest.revision.encode())

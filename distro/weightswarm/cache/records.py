@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,11 @@ class ReleaseRecord:
     def complete(self) -> bool:
         """Whether every file of the manifest was placed."""
         return len(self.paths) == len(self.manifest.files)
+
+
+def utc_now() -> str:
+    """Return the time for `ReleaseRecord.verified`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def save_record(record: ReleaseRecord) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,10 +14,12 @@ from weightswarm.cache import (
     Placement,
     ReleaseRecord,
     Staging,
+    VerifiedFiles,
     find_copies,
     hold,
     load_record,
     missing_paths,
+    utc_now,
 )
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
 from weightswarm.fetching.metadata import ask_swarm
@@ -232,8 +233,8 @@ class _Fetch:
                 placement.check_conflicts()
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
             kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
-            received = 0
-            torrent = metainfo.data
+            reused = sum(entry.size for entry in entries if entry.path in staged)
+            received, torrent = 0, metainfo.data
             if missing:
                 check_space(placement, staging, missing)
                 wanted = {entry.path: Expectation.of(entry) for entry in missing}
@@ -241,7 +242,15 @@ class _Fetch:
                 torrent = transfer.run(self._magnet(), self.peers)
                 staged.update(staged_paths(transfer))
                 received = transfer.received
-            return self._place(placement, manifest, metainfo, torrent, kept, staged, missing, received, staging)
+            here = tuple(entry.path for entry in kept)
+            placement.place(VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder))
+            staging.discard()
+            whole = len(entries) == len(manifest.files)
+            if isinstance(placement, CachePlacement):
+                record = load_record(placement.repository, manifest.revision)
+                whole = record is not None and record.complete
+            name = self._name(metainfo)
+            return self._result(placement.target, name, manifest, whole, received, reused)
 
     def _transfer(self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging) -> Transfer:
         expectations = {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted}
@@ -253,35 +262,6 @@ class _Fetch:
             timeout=self.options.timeout,
             report=self.report,
         )
-
-    def _place(
-        self,
-        placement: Placement,
-        manifest: Manifest,
-        metainfo: Metainfo,
-        torrent: bytes,
-        kept: list[FileEntry],
-        staged: dict[str, Path],
-        missing: list[FileEntry],
-        received: int,
-        staging: Staging,
-    ) -> FetchResult:
-        placement.place(
-            staged,
-            [entry.path for entry in kept],
-            torrent=torrent,
-            info_hash=metainfo.info_hash,
-            verified=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            scratch=staging.folder,
-        )
-        staging.discard()
-        whole = len(kept) + len(staged) == len(manifest.files)
-        if isinstance(placement, CachePlacement):
-            record = load_record(placement.repository, manifest.revision)
-            whole = record is not None and record.complete
-        reused = sum(e.size for e in manifest.files if e.path in staged) - sum(e.size for e in missing)
-        name = self._name(metainfo)
-        return self._result(placement.target, name, manifest, whole, received, reused)
 
     def _fetch_on_trust(self, metainfo: Metainfo) -> FetchResult:
         """Fetch a torrent that has no manifest, check every piece ourselves, and write the manifest it gives."""
@@ -301,8 +281,10 @@ class _Fetch:
             staged = staged_paths(transfer)
             manifest = manifest_from_pieces(metainfo, staged, self._name(metainfo), self.report)
             placement = self._placement(metainfo, manifest)
-            entries = list(manifest.files)
-            return self._place(placement, manifest, metainfo, torrent, [], staged, entries, transfer.received, staging)
+            placement.check_conflicts()
+            placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
+            staging.discard()
+            return self._result(placement.target, manifest.name, manifest, True, transfer.received, 0)
 
     def _result(
         self, path: Path, name: str, manifest: Manifest, complete: bool, downloaded: int, reused: int
