@@ -11,7 +11,7 @@ from weightswarm.errors import NetworkFailure, SourceChanged, StorageFailure, We
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.progress import Phase, Progress, Report, silent
 from weightswarm.publishing import Release
-from weightswarm.swarm import Event, Network, NetworkOptions, StorageFailed, Swarm, Torrent, TorrentFailed
+from weightswarm.swarm import Checked, Event, Network, NetworkOptions, StorageFailed, Swarm, Torrent, TorrentFailed
 from weightswarm.verifying import Expectation, check_file
 
 _WATCH_SECONDS = 2.0
@@ -62,8 +62,12 @@ def seed_releases(
         for release in releases:
             session.add(SeededRelease(release, release.magnet(peers)))
         session.start()
-        on_ready(session.all)
-        session.run(stop or threading.Event())
+        if ready := [seeded for seeded in session.all if seeded.error is None]:
+            on_ready(ready)
+        try:
+            session.run(stop or threading.Event())
+        finally:
+            session.settle()
         return session.all
 
 
@@ -95,7 +99,8 @@ class _Seeding:
         while self.active and not stop.is_set():
             self._handle(self.swarm.poll(0.25))
             now = time.monotonic()
-            self._check_states()
+            for torrent in list(self.active):
+                self._check_state(torrent)
             if now >= next_watch:
                 next_watch = now + _WATCH_SECONDS
                 self._watch_files()
@@ -110,16 +115,18 @@ class _Seeding:
         for event in events:
             if isinstance(event, StorageFailed) and event.torrent in self.active:
                 self._stop(event.torrent, self._explain(self.active[event.torrent], event.path, event.reason))
+            elif isinstance(event, Checked) and event.torrent in self.active:
+                event.torrent.refresh_now()
+                self._check_state(event.torrent)
             elif isinstance(event, TorrentFailed) and event.torrent in self.active:
                 name = self.active[event.torrent].release.manifest.name
                 self._stop(event.torrent, StorageFailure(name, event.reason))
 
-    def _check_states(self) -> None:
-        """A seed that is no seed any more has read a piece that does not match its hash."""
-        for torrent, seeded in list(self.active.items()):
-            seeded.uploaded = torrent.status.uploaded
-            if not torrent.status.seeding:
-                self._stop(torrent, self._explain(seeded, seeded.release.manifest.name, "is no longer whole"))
+    def _check_state(self, torrent: Torrent) -> None:
+        """Stop a seed that is none: a file has another size, or a piece was read that does not match its hash."""
+        if not torrent.status.seeding:
+            seeded = self.active[torrent]
+            self._stop(torrent, self._explain(seeded, seeded.release.manifest.name, "is not whole"))
 
     def _watch_files(self) -> None:
         for torrent, seeded in list(self.active.items()):
@@ -140,6 +147,12 @@ class _Seeding:
             if (finding := check_file(location, Expectation.of(entries[file.path]))) is not None:
                 return SourceChanged(str(location), f"changed ({finding.fault.value})")
         return StorageFailure(path, reason)
+
+    def settle(self) -> None:
+        """Take down what each release that still seeds has given."""
+        for torrent, seeded in self.active.items():
+            torrent.refresh_now()
+            seeded.uploaded = torrent.status.uploaded
 
     def _stop(self, torrent: Torrent, error: WeightswarmError | None) -> None:
         seeded = self.active.pop(torrent)

@@ -76,7 +76,7 @@ class _Bars:
         if event.total:
             bar.total = event.total
         if event.phase is Phase.DOWNLOADING:
-            bar.set_postfix_str(f"{event.peers} peers", refresh=False)
+            bar.set_postfix_str(_peers(event.peers), refresh=False)
         bar.update(event.done - bar.n)
         if event.done >= event.total:
             bar.refresh()
@@ -86,7 +86,7 @@ class _Bars:
         bar: tqdm[NoReturn] = tqdm(
             total=event.total,
             desc=_TITLES[event.phase],
-            unit="B",
+            unit="iB",
             unit_scale=True,
             unit_divisor=1024,
             file=sys.stderr,
@@ -139,10 +139,14 @@ def _sentence(event: Progress) -> str:
         ratio = event.uploaded / event.total if event.total else 0.0
         count = f"{event.note}, " if event.note else ""
         return (
-            f"{title}: {count}{event.peers} peers, {size_text(event.upload_rate)}/s up,"
+            f"{title}: {count}{_peers(event.peers)}, {size_text(event.upload_rate)}/s up,"
             f" {size_text(event.uploaded)} given, ratio {ratio:.2f}"
         )
     text = f"{title}: {size_text(event.done)} of {size_text(event.total)}"
     if event.phase is Phase.DOWNLOADING:
-        text += f", {size_text(event.download_rate)}/s, {event.peers} peers"
+        text += f", {size_text(event.download_rate)}/s, {_peers(event.peers)}"
     return text
+
+
+def _peers(count: int) -> str:
+    return "1 peer" if count == 1 else f"{count:,} peers"

@@ -47,6 +47,7 @@ def scan(path: Path) -> list[SourceFile]:
 
     Links to files inside the folder are followed; anything else that is no regular file is refused by name.
     """
+    path = path.absolute()
     if not path.exists():
         raise NotFound(f"There is no file or folder {path}", hint="a model in the cache is named org/model")
     if path.is_file():

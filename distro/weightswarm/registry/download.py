@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
-
-import requests
 
 from weightswarm.errors import NetworkFailure
 from weightswarm.version import __version__
+
+if TYPE_CHECKING:
+    import requests
 
 MAX_BYTES = 128 * 1024 * 1024
 MAX_REDIRECTS = 5
@@ -20,6 +22,9 @@ def download_metainfo(url: str, *, timeout: float, loopback_only: bool) -> bytes
 
     With `loopback_only` no other host is asked, redirects included. Raises `NetworkFailure`.
     """
+    # Costs a tenth of a second to load, and few fetches need it.
+    import requests
+
     deadline = time.monotonic() + timeout
     session = requests.Session()
     session.trust_env = not loopback_only
@@ -65,6 +70,8 @@ def _body(response: requests.Response, url: str, deadline: float) -> bytes:
 
 
 def _reason(error: requests.RequestException) -> str:
+    import requests
+
     if isinstance(error, requests.Timeout):
         return "it did not answer in time"
     if isinstance(error, requests.ConnectionError):
