@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from weightswarm.errors import Cancelled
-from weightswarm.hashing import digest_file, usable_cores
+from weightswarm.hashing import FileDigests, digest_file, usable_cores
 from weightswarm.manifest import FileEntry, is_ignored
 
 
@@ -140,6 +140,11 @@ def check_open_file(
         return Finding(expected.path, Fault.UNREADABLE, error.strerror or str(error))
     if digests is None:
         raise Cancelled("Verification was stopped")
+    return compare(digests, expected)
+
+
+def compare(digests: FileDigests, expected: Expectation) -> Finding | None:
+    """Return what is wrong with a file that hashes to `digests`, None when nothing is."""
     if expected.size is not None and digests.size != expected.size:
         return Finding(expected.path, Fault.WRONG_SIZE, f"{digests.size:,} bytes, not {expected.size:,}")
     if expected.sha256 is not None and digests.sha256 != expected.sha256:

@@ -1,6 +1,6 @@
 """Hashing: one read of the data gives SHA-256, v1 pieces and v2 merkle roots, on all cores."""
 
-from weightswarm.hashing.digests import FileDigests, digest_file, usable_cores
+from weightswarm.hashing.digests import FileDigests, RunningDigest, digest_file, usable_cores
 from weightswarm.hashing.merkle import BLOCK, ZERO_HASH, layer_root, merkle_root, piece_layer
 from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
 from weightswarm.hashing.tree import FileHashes, TreeHashes, V1Layout, hash_tree
@@ -11,6 +11,7 @@ __all__ = [
     "ZERO_HASH",
     "FileDigests",
     "FileHashes",
+    "RunningDigest",
     "TreeHashes",
     "V1Layout",
     "choose_piece_length",

@@ -22,9 +22,8 @@ def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event
     if isinstance(alert, lt.metadata_received_alert):
         info = alert.handle.torrent_file()
         return None if info is None else events.MetadataReceived(torrent, bytes(info.info_section()))
-    if isinstance(alert, lt.file_completed_alert):
-        index = torrent.own_index(alert.index)
-        return None if index is None else events.FileCompleted(torrent, index)
+    if isinstance(alert, lt.piece_finished_alert):
+        return events.PieceFinished(torrent, alert.piece_index)
     if isinstance(alert, lt.file_error_alert):
         reason = alert.error.message()
         return events.StorageFailed(torrent, alert.filename(), reason, alert.error.value() == errno.ENOSPC)

@@ -25,11 +25,11 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class FileCompleted:
-    """All pieces of a file passed their hash check in memory; the disk may lag (see `Flushed`)."""
+class PieceFinished:
+    """A piece passed its hash check in memory; the disk may lag (see `Flushed`)."""
 
     torrent: Torrent
-    index: int
+    piece: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class ListenFailed:
 Event = (
     MetadataReceived
     | Checked
-    | FileCompleted
+    | PieceFinished
     | Flushed
     | Finished
     | PieceRejected

@@ -15,7 +15,7 @@ ALERTS = (
     | lt.alert.category_t.status_notification
     | lt.alert.category_t.storage_notification
     | lt.alert.category_t.tracker_notification
-    | lt.alert.category_t.file_progress_notification
+    | lt.alert.category_t.piece_progress_notification
 )
 
 
@@ -26,7 +26,7 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "user_agent": f"weightswarm/{__version__}",
         "alert_mask": ALERTS,
-        # Alerts past the queue's end are dropped; 100,000 files complete at once when a resume is checked.
+        # Alerts past the queue's end are dropped, and pieces finish by the thousand when a resume is checked.
         "alert_queue_size": 300_000,
         # No mmap: a full disk is an error instead of SIGBUS, and memory does not grow with the model.
         "mmap_file_size_cutoff": 2**31 - 1,

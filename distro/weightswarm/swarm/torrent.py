@@ -11,12 +11,16 @@ from weightswarm.errors import InvalidMetainfo
 from weightswarm.magnet import InfoHash, PeerAddress
 from weightswarm.metainfo import Metainfo
 
+_FIRST = 6
+_LATER = 2
+
 
 @dataclass(frozen=True, slots=True)
 class TorrentStatus:
     """Where a torrent stands. Sizes in bytes (`done` and `wanted` leave pad files in), rates in bytes a second.
 
-    `received` counts payload that came over the network in this run, rejected pieces included.
+    `seeds` are those of the connected `peers` that have it all. `received` counts payload that came over the network
+    in this run, rejected pieces included.
     """
 
     checking: bool = False
@@ -30,6 +34,7 @@ class TorrentStatus:
     download_rate: int = 0
     upload_rate: int = 0
     peers: int = 0
+    seeds: int = 0
     known_peers: int = 0
     error: str = ""
 
@@ -55,14 +60,25 @@ class Torrent:
         """Ask for a `Flushed` event once all that was received so far is on disk."""
         self.handle.flush_cache()
 
-    def complete_files(self) -> tuple[int, ...]:
-        """Return which of `Metainfo.files` have all their pieces, as libtorrent counts them now."""
-        info = self.handle.torrent_file()
-        if info is None:
-            return ()
-        progress = self.handle.file_progress(lt.torrent_handle.piece_granularity)
-        storage = info.files()
-        return tuple(own for i, own in self._own.items() if progress[i] == storage.file_size(i))
+    def pieces(self) -> set[int]:
+        """Return the pieces that libtorrent has, by its own word."""
+        have = self.handle.status(lt.torrent_handle.query_pieces).pieces
+        return {piece for piece, there in enumerate(have) if there}
+
+    def set_sequential(self, sequential: bool) -> None:
+        """Ask for pieces in order, or rarest first."""
+        if sequential:
+            self.handle.set_flags(lt.torrent_flags.sequential_download)
+        else:
+            self.handle.unset_flags(lt.torrent_flags.sequential_download)
+
+    def prefer(self, files: set[int]) -> None:
+        """Ask for the pieces of `files` before those of other wanted files."""
+        preferred = {self._indices[own] for own in files}
+        wanted = self.handle.get_file_priorities()
+        self.handle.prioritize_files(
+            [(_FIRST if i in preferred else _LATER) if priority else 0 for i, priority in enumerate(wanted)]
+        )
 
     def connect(self, peer: PeerAddress) -> None:
         """Try a peer given by its literal address."""
@@ -71,12 +87,6 @@ class Torrent:
     def known_peers(self) -> tuple[PeerAddress, ...]:
         """Return the addresses of connected peers that could be dialled again."""
         return tuple(PeerAddress(*peer.ip) for peer in self.handle.get_peer_info() if peer.ip[1])
-
-    def files_of_piece(self, piece: int) -> tuple[int, ...]:
-        """Return which of `Metainfo.files` have bytes in `piece`."""
-        info = self.handle.torrent_file()
-        slices = info.map_block(piece, 0, info.piece_size(piece)) if info is not None else []
-        return tuple(own for part in slices if (own := self.own_index(part.file_index)) is not None)
 
     def refresh_now(self) -> None:
         """Ask libtorrent for the status at once."""
@@ -97,6 +107,7 @@ class Torrent:
             download_rate=status.download_payload_rate,
             upload_rate=status.upload_payload_rate,
             peers=status.num_peers,
+            seeds=status.num_seeds,
             known_peers=status.list_peers,
             error=status.errc.message() if status.errc.value() else "",
         )
