@@ -8,7 +8,7 @@ export WEIGHTSWARM_NETWORK ?= loopback
 .PHONY: demo test lint types layers check packages format clean
 
 demo: $(VENV)/demo  ## publish, seed, fetch, verify and open a model on this machine alone; MODEL=path for your own
-	$(BIN)/weightswarm demo $(MODEL)
+	$(BIN)/weightswarm demo $(if $(MODEL),'$(MODEL)')
 
 test: $(VENV)/test packages lint types layers check  ## everything: lint, types, layers, tests
 

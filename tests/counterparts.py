@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -13,13 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import pytest
-
-T = TypeVar("T")
 
 _START_SECONDS = 20.0
 _START_ATTEMPTS = 3
@@ -73,6 +71,8 @@ _TRANSMISSION_SETTINGS = {
     "rpc-bind-address": "127.0.0.1",
 }
 _TRANSMISSION_SEEDS = 6
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def require(program: str, package: str) -> str:
@@ -155,8 +155,15 @@ class Tracker:
 
     def wait_for_leecher(self, info_hash: str, timeout: float = 30) -> None:
         """Wait until a peer that lacks something has announced itself for `info_hash`."""
+        self._wait_for(info_hash, b"10:incompletei1e", timeout)
+
+    def wait_for_seeder(self, info_hash: str, timeout: float = 30) -> None:
+        """Wait until a peer that has everything has announced itself for `info_hash`."""
+        self._wait_for(info_hash, b"8:completei1e", timeout)
+
+    def _wait_for(self, info_hash: str, counted: bytes, timeout: float) -> None:
         url = f"http://127.0.0.1:{self.port}/scrape?info_hash={quote(bytes.fromhex(info_hash))}"
-        self.program.wait_until("told of a leecher", lambda: b"10:incompletei1e" in _ask(url), timeout)
+        self.program.wait_until("told of such a peer", lambda: counted in _ask(url), timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +215,25 @@ class Transmission:
         try:
             _ask(url, body)
         except urllib.error.HTTPError as error:
-            # Against requests forged by web pages: a call counts only with the id that the refusal of one without names.
+            # A call without the session's id is refused, and told the id: web pages cannot read that, and forge none.
             session = error.headers["X-Transmission-Session-Id"]
+            error.close()
         answer = json.loads(_ask(url, body, {"X-Transmission-Session-Id": session}))
         assert answer["result"] == "success", answer
         return answer["arguments"]
+
+
+class Server(Protocol):
+    """A program that answers at a TCP port."""
+
+    @property
+    def program(self) -> Program: ...
+
+    @property
+    def port(self) -> int: ...
+
+
+S = TypeVar("S", bound=Server)
 
 
 class Counterparts:
@@ -276,11 +297,12 @@ class Counterparts:
 
         return self._started(start)
 
-    def transmission_create(self, source: Path, torrent: Path, tracker: str) -> None:
+    def transmission_create(self, source: Path, torrent: Path, *trackers: str) -> None:
         """Make a torrent of a folder with transmission-create."""
         executable = require("transmission-create", "transmission-cli")
         folder = self._folder("transmission-create")
-        command = [executable, "--tracker", tracker, "--outfile", str(torrent), str(source)]
+        announce = [argument for url in trackers for argument in ("--tracker", url)]
+        command = [executable, *announce, "--outfile", str(torrent), str(source)]
         self._run(command, folder).wait_for_success(30)
 
     def stop_all(self) -> None:
@@ -290,7 +312,7 @@ class Counterparts:
 
     def _folder(self, name: str) -> Path:
         folder = self.folder / name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _run(self, command: list[str], folder: Path) -> Program:
@@ -298,12 +320,12 @@ class Counterparts:
         self.running.append(program)
         return program
 
-    def _started(self, start: Callable[[], Server]) -> Server:
-        """Start a server and wait until it answers; start it anew where another process was quicker to take its port."""
+    def _started(self, start: Callable[[], S]) -> S:
+        """Start a server and wait until it answers; another process may take its port first, hence a few attempts."""
         for attempt in range(1, _START_ATTEMPTS + 1):
             server = start()
             try:
-                server.program.wait_until("ready", lambda port=server.port: _answers(port), _START_SECONDS)
+                server.program.wait_until("ready", partial(_answers, server.port), _START_SECONDS)
             except AssertionError:
                 server.program.stop()
                 if attempt == _START_ATTEMPTS:
@@ -313,9 +335,6 @@ class Counterparts:
         raise AssertionError("no attempt was made")
 
 
-Server = TypeVar("Server", Tracker, QBittorrent, Transmission)
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -323,5 +342,5 @@ def _answers(port: int) -> bool:
 
 def _ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
     request = urllib.request.Request(url, body, headers or {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with _DIRECT.open(request, timeout=10) as answer:
         return bytes(answer.read())

@@ -24,6 +24,9 @@ MANIFEST_KEY = b"weightswarm manifest"
 NAME = "org/model"
 WEIGHTS = "model.safetensors"
 LOOPBACK = NetworkOptions(network=Network.LOOPBACK)
+SLOW = 1_000_000
+"""Bytes a second that leave time to act while a model comes."""
+
 NOWHERE = f"magnet:?xt=urn:btih:{'ab' * 20}&dn=nobody"
 
 
@@ -55,8 +58,11 @@ def with_manifest(metainfo: Metainfo, manifest: bytes | None) -> Metainfo:
 
 
 @contextmanager
-def serving(metainfo: Metainfo, locations: Sequence[Path]) -> Iterator[str]:
-    """Seed a torrent's files from where they stand by a plain libtorrent session on loopback; yield the magnet."""
+def serving(metainfo: Metainfo, locations: Sequence[Path], rate: int = 0) -> Iterator[str]:
+    """Seed a torrent's files from where they stand by a plain libtorrent session on loopback; yield the magnet.
+
+    `rate` is the most bytes a second it gives, 0 for no limit.
+    """
     info = lt.torrent_info(metainfo.data)
     storage = info.files()
     indices = [i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file]
@@ -67,6 +73,7 @@ def serving(metainfo: Metainfo, locations: Sequence[Path]) -> Iterator[str]:
     parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode
     session = _loopback_session()
     handle = session.add_torrent(parameters)
+    handle.set_upload_limit(rate)
     try:
         wait_until(lambda: session.listen_port() > 0 and handle.status().is_seeding, "the plain session does not seed")
         yield str(magnet_of(metainfo, peers=(PeerAddress("127.0.0.1", session.listen_port()),)))
@@ -75,9 +82,9 @@ def serving(metainfo: Metainfo, locations: Sequence[Path]) -> Iterator[str]:
 
 
 @contextmanager
-def serving_release(release: Release) -> Iterator[str]:
+def serving_release(release: Release, rate: int = 0) -> Iterator[str]:
     """As `serving`, for an honest release."""
-    with serving(release.metainfo, release.locations) as magnet:
+    with serving(release.metainfo, release.locations, rate) as magnet:
         yield magnet
 
 
@@ -192,8 +199,8 @@ def staged_weights(hub: Path, wanted: int = 500_000) -> Path | None:
 
 
 def interrupted_fetch(cli: CommandLine, hub: Path, *arguments: str) -> Path:
-    """Fetch slowly, kill the process once part of the weights is on disk, and return that part."""
-    process = cli.start("fetch", *arguments, "--download-limit", "600k")
+    """Fetch from a slow seeder, kill the process once part of the weights is on disk, and return that part."""
+    process = cli.start("fetch", *arguments)
     try:
         wait_until(lambda: staged_weights(hub) is not None, "nothing arrived in staging")
     finally:

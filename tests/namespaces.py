@@ -7,23 +7,45 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from unittest import mock
 
 import pytest
 
 import running
 
+GATEWAY = "10.77.0.254"
+"""Where a host's default route leads: nobody is there, and asking for it shows that somebody wanted out."""
+
 _PREFIX = "weightswarm-test"
+_NAME_SERVER = "127.0.0.53"
+_ANSWERING = """
+import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 53))
+server.settimeout(120)
+print("ready")
+for _ in range(10_000):
+    query, asker = server.recvfrom(512)
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1 : at + 1 + query[at]].decode())
+        at += 1 + query[at]
+    print(".".join(labels))
+    server.sendto(query[:2] + bytes([0x81, 0x83]) + query[4:], asker)
+"""
 _numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A namespace with loopback and `eth0`, both up. Its default route ends at a neighbour that never answers."""
+    """A namespace with loopback and `eth0`, both up."""
 
     name: str
     address: str
@@ -39,9 +61,10 @@ class Host:
         with mock.patch.object(running, "COMMAND", [*self.prefix, *running.COMMAND]):
             yield
 
-    def read(self, path: str) -> str:
-        """Return a file of `/proc` or `/etc` as processes here see it."""
-        return _output([*self.prefix, "cat", path])
+    def neighbours(self) -> set[str]:
+        """Return the addresses that anybody here tried to reach, the gateway's for all that is further away."""
+        found = json.loads(_output(["ip", "-netns", self.name, "-json", "neighbour", "show"]) or "[]")
+        return {entry["dst"] for entry in found}
 
     def sent_packets(self) -> int:
         """Return how many frames left through `eth0`: ARP requests for whoever was to be reached count too."""
@@ -69,25 +92,33 @@ def network(hosts: int) -> Iterator[list[Host]]:
             _ip("-netns", host.name, "link", "set", "lo", "up")
             _ip("-netns", host.name, "address", "add", f"{host.address}/24", "dev", "eth0")
             _ip("-netns", host.name, "link", "set", "eth0", "up")
-            _ip("-netns", host.name, "route", "add", "default", "via", "10.77.0.254")
+            _ip("-netns", host.name, "route", "add", "default", "via", GATEWAY)
             made.append(host)
         yield made
 
 
 @contextmanager
-def resolver(host: Host, address: str) -> Iterator[None]:
-    """Processes that are started in `host` meanwhile ask the name server at `address`."""
+def name_server(host: Host) -> Iterator[Callable[[], list[str]]]:
+    """Give `host` a name server on its own loopback that knows no name; yield a function that lists those asked for."""
     folder = Path("/etc/netns") / host.name
     folder.mkdir(parents=True)
-    try:
-        (folder / "resolv.conf").write_text(f"nameserver {address}\noptions timeout:1 attempts:1\n")
-        # Names are looked up in files and at the name server alone, whatever else this machine has configured.
-        (folder / "nsswitch.conf").write_text("hosts: files dns\n")
-        yield
-    finally:
-        shutil.rmtree(folder)
-        if not any(folder.parent.iterdir()):
-            folder.parent.rmdir()
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        # `ip netns exec` lays these over the files of the same names in /etc.
+        (folder / "resolv.conf").write_text(f"nameserver {_NAME_SERVER}\noptions timeout:1 attempts:1\n")
+        if Path("/etc/nsswitch.conf").exists():
+            (folder / "nsswitch.conf").write_text("hosts: files dns\n")
+        log = Path(stack.enter_context(NamedTemporaryFile(prefix=host.name)).name)
+        with log.open("w") as output:
+            command = [*host.prefix, sys.executable, "-u", "-c", _ANSWERING, _NAME_SERVER]
+            process = subprocess.Popen(command, stdout=output)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        deadline = time.monotonic() + 20
+        while "ready" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, "the name server did not start"
+            time.sleep(0.02)
+        yield lambda: log.read_text().split()[1:]
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from conftest import make_model
 from hostile import (
     NAME,
     NOWHERE,
+    SLOW,
     WEIGHTS,
     contents,
     edited,
@@ -56,6 +57,13 @@ def release(model: Path) -> Release:
 def magnet(release: Release) -> Iterator[str]:
     """The magnet of the release, which a plain session seeds during the test."""
     with serving_release(release) as served:
+        yield served
+
+
+@pytest.fixture
+def slow_magnet(release: Release) -> Iterator[str]:
+    """As `magnet`, from a seeder that takes about three seconds."""
+    with serving_release(release, SLOW) as served:
         yield served
 
 
@@ -173,29 +181,29 @@ def test_main_is_written_once_and_moved_only_on_request(cli: CommandLine, hub: P
 
 
 def test_a_killed_fetch_shows_nothing_and_the_next_one_goes_on_from_there(
-    cli: CommandLine, magnet: str, model: Path, hub: Path
+    cli: CommandLine, slow_magnet: str, model: Path, hub: Path
 ) -> None:
-    interrupted_fetch(cli, hub, magnet)
+    interrupted_fetch(cli, hub, slow_magnet)
     assert visible(hub) == []
-    fetched = fetch_json(cli, magnet)
+    fetched = fetch_json(cli, slow_magnet)
     assert contents(Path(fetched["path"])) == contents(model)
     assert fetched["downloaded"] < 3_000_000 - 400_000
     assert staged_weights(hub, wanted=0) is None, "staging goes with the placement"
 
 
-def test_what_rotted_in_staging_is_fetched_again(cli: CommandLine, magnet: str, model: Path, hub: Path) -> None:
-    staged = interrupted_fetch(cli, hub, magnet)
+def test_what_rotted_in_staging_is_fetched_again(cli: CommandLine, slow_magnet: str, model: Path, hub: Path) -> None:
+    staged = interrupted_fetch(cli, hub, slow_magnet)
     good = (model / WEIGHTS).read_bytes()
     part = staged.read_bytes()
     offset = next(i for i in range(0, len(part) - 16384, 16384) if part[i : i + 16384] == good[i : i + 16384])
     flip_byte(staged, offset + 5, keep_times=True)
-    assert contents(Path(cli.ok("fetch", magnet).result)) == contents(model)
+    assert contents(Path(cli.ok("fetch", slow_magnet).result)) == contents(model)
 
 
-def test_of_two_fetches_at_once_one_works_and_the_other_waits(cli: CommandLine, magnet: str, hub: Path) -> None:
-    first = cli.start("fetch", magnet, "--download-limit", "600k")
+def test_of_two_fetches_at_once_one_works_and_the_other_waits(cli: CommandLine, slow_magnet: str, hub: Path) -> None:
+    first = cli.start("fetch", slow_magnet)
     wait_until(lambda: staged_weights(hub, wanted=1) is not None, "the first fetch does not begin")
-    second = cli.ok("fetch", magnet, "--json")
+    second = cli.ok("fetch", slow_magnet, "--json")
     stdout, stderr = first.communicate(timeout=30)
     assert first.returncode == 0, stderr
     assert second.json["path"] == stdout.strip()
@@ -252,18 +260,23 @@ def test_a_dead_magnet_ends_in_time_and_says_what_was_tried(cli: CommandLine, hu
 
 
 def test_a_swarm_that_dries_up_ends_the_fetch_and_keeps_what_came(
-    cli: CommandLine, seeder: Seeder, model: Path, hub: Path
+    cli: CommandLine, release: Release, hub: Path
 ) -> None:
-    seeding = seeder(model, "--name", NAME)
-    process = cli.start("fetch", seeding.magnet, "--download-limit", "300k", "--timeout", "2")
-    wait_until(lambda: staged_weights(hub, wanted=100_000) is not None, "nothing arrived in staging")
-    seeding.stop()
+    with serving_release(release, SLOW) as magnet:
+        process = cli.start("fetch", magnet, "--timeout", "2")
+        wait_until(lambda: staged_weights(hub) is not None, "nothing arrived in staging")
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 4, stderr
     assert f"missing: {WEIGHTS}" in stderr
     assert "Traceback" not in stderr
-    assert staged_weights(hub, wanted=100_000) is not None
+    assert staged_weights(hub) is not None
     assert visible(hub) == []
+
+
+def test_the_download_limit_holds_on_this_machine_and_the_local_network_too(cli: CommandLine, magnet: str) -> None:
+    started = time.monotonic()
+    cli.ok("fetch", magnet, "--download-limit", "1M")
+    assert time.monotonic() - started > 2, "2.9 MiB at 1 MiB/s"
 
 
 def test_what_is_in_the_cache_needs_no_network(cli: CommandLine, release: Release, hub: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -98,7 +99,9 @@ def test_transmission_downloads_what_weightswarm_seeds_as_v1(
 
     client.wait_until_seeding()
 
-    assert digests_below(client.downloads / "model") == digests_below(model)
+    # Transmission 3.00 makes no file for an empty one.
+    empty = {"empty.txt": hashlib.sha256(b"").hexdigest()}
+    assert digests_below(client.downloads / "model") | empty == digests_below(model)
 
 
 def test_a_release_that_transmission_seeds_is_fetched(
@@ -108,7 +111,8 @@ def test_a_release_that_transmission_seeds_is_fetched(
     client = counterparts.transmission()
     shutil.copytree(model, client.downloads / "model")
     client.add(release.torrent)
-    client.wait_until_seeding()
+    # Nor does it dial when it seeds: it must be known to the tracker before we ask there.
+    release.tracker.wait_for_seeder(release.info_hash)
 
     fetched = cli.ok("fetch", release.magnet, "--name", NAME, "--timeout", "30")
 
@@ -118,13 +122,27 @@ def test_a_release_that_transmission_seeds_is_fetched(
 def test_a_torrent_of_transmissions_own_making_is_fetched_only_on_trust_and_then_verifies(
     cli: CommandLine, counterparts: Counterparts, model: Path, hub: Path
 ) -> None:
-    (model / "empty.txt").unlink()  # transmission-create leaves empty files out
+    (model / "empty.txt").unlink()  # transmission-create leaves empty files out.
     torrent = cli.folder / "theirs.torrent"
-    counterparts.transmission_create(model, torrent, "http://127.0.0.1:1/announce")
+    counterparts.transmission_create(model, torrent)
     info_hash = cli.ok("show", torrent, "--json").json["info_hash"]["v1"]
     tracker = counterparts.opentracker(info_hash)
-    torrent.unlink()
-    raise NotImplementedError
+    counterparts.transmission_create(model, torrent, tracker.http)
+    client = counterparts.transmission()
+    shutil.copytree(model, client.downloads / "model")
+    client.add(torrent)
+    tracker.wait_for_seeder(info_hash)
+    magnet = f"magnet:?xt=urn:btih:{info_hash}&tr={quote(tracker.http)}"
+
+    refused = cli("fetch", magnet, "--name", NAME, "--timeout", "30")
+    assert refused.code == 1
+    assert "--trust-magnet" in refused.stderr
+    assert not list(hub.glob("models--*"))
+
+    fetched = cli.ok("fetch", magnet, "--name", NAME, "--trust-magnet", "--timeout", "30")
+    assert Path(fetched.result).parent == hub / "models--org--model" / "snapshots"
+    assert digests_below(Path(fetched.result)) == digests_below(model)
+    cli.ok("verify", NAME)
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["http", "udp"])

@@ -158,8 +158,6 @@ def test_sums_as_sha256sum_writes_them_are_read(cli: CommandLine, model: Path) -
     sums = model.parent / "SUMS"
     sums.write_text("# by hand\n\n" + "".join(map(line, names, styles)))
     cli.ok("verify", model, "--manifest", sums)
-    sums.write_text(sums.read_text().upper().replace("./", "").lower())
-    cli.ok("verify", model, "--manifest", sums)
 
 
 @pytest.mark.parametrize(
