@@ -114,6 +114,8 @@ def seed(
     releases = [
         prepare(source, name=name, cache_dir=cache_dir, options=publish_options, report=report) for source in sources
     ]
+    if len({release.metainfo.info_hash for release in releases}) < len(releases):
+        raise InvalidInput("One release is given twice", hint="name each folder or model once")
     return seed_releases(releases, options or SeedOptions(), on_ready=on_ready, stop=stop, report=report)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from weightswarm.cli import signals
 from weightswarm.cli.options import (
     cache_options,
     network_from,
@@ -20,6 +21,7 @@ from weightswarm.cli.options import (
 )
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.errors import StorageFailure, printable
+from weightswarm.progress import Note
 
 if TYPE_CHECKING:
     from weightswarm.fetching import FetchPlan, FetchResult
@@ -81,7 +83,11 @@ def fetch_command(
             plan = api.plan_fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
             _show_plan(plan, as_json)
             return
-        result = api.fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
+        try:
+            result = api.fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
+        except (KeyboardInterrupt, signals.Terminated):
+            report(Note("Stopped. What came is kept: the same command goes on from there."))
+            raise
     _show_result(result, quiet, as_json, in_cache=local_dir is None)
     if keep_seeding:
         _seed(result, cache_dir, network, quiet)

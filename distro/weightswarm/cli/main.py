@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from importlib import import_module
-from types import FrameType
 
 import click
 
-from weightswarm.cli import exit_codes
+from weightswarm.cli import exit_codes, signals
 from weightswarm.errors import WeightswarmError
 from weightswarm.version import __version__
 
@@ -25,10 +23,6 @@ _COMMANDS = {
     "prune": "Remove unfinished downloads from the cache.",
     "demo": "Publish, seed, fetch and verify on this machine alone.",
 }
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
 
 
 class _Commands(click.Group):
@@ -68,7 +62,7 @@ def main() -> None:
 
 def run() -> int:
     """Run the command line and return its exit code."""
-    _install_signal_handlers()
+    signals.install()
     try:
         outcome = weightswarm.main(prog_name="weightswarm", standalone_mode=False)
         sys.stdout.flush()
@@ -90,7 +84,7 @@ def run() -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
         return exit_codes.INTERRUPTED
-    except Terminated:
+    except signals.Terminated:
         click.echo("Terminated.", err=True)
         return exit_codes.TERMINATED
     return outcome if isinstance(outcome, int) else exit_codes.DONE
@@ -107,18 +101,3 @@ def _say_usage(error: click.UsageError) -> None:
     click.echo(f"Error: {error.format_message()}", err=True)
     command = error.ctx.command_path if error.ctx is not None else "weightswarm"
     click.echo(f"Hint: {command} --help lists what it takes.", err=True)
-
-
-def _install_signal_handlers() -> None:
-    """The first SIGINT or SIGTERM ends the work tidily, the second one the process."""
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, end_now)
-        signal.signal(signal.SIGTERM, end_now)
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-
-    def end_now(number: int, _frame: FrameType | None) -> None:
-        os._exit(128 + number)
-
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from weightswarm.cli import exit_codes
+from weightswarm.cli import exit_codes, signals
 from weightswarm.cli.options import (
     Address,
     cache_options,
@@ -63,6 +63,7 @@ def seed_command(
         for each in releases:
             click.echo(json.dumps(_described(each)) if as_json else str(each.magnet))
 
+    ended = exit_codes.DONE
     try:
         with reporting(quiet) as report:
             api.seed(
@@ -74,6 +75,11 @@ def seed_command(
                 on_ready=ready,
                 report=report,
             )
+    except KeyboardInterrupt:
+        # The usual way to end a seed is no misfortune: the summary below says what there is to say.
+        ended = exit_codes.INTERRUPTED
+    except signals.Terminated:
+        ended = exit_codes.TERMINATED
     finally:
         if not quiet:
             for each in seeded:
@@ -85,7 +91,7 @@ def seed_command(
         click.echo(f"Error: {error}", err=True)
     if failures:
         raise failures[-1]
-    return exit_codes.DONE
+    return ended
 
 
 def _described(seeded: SeededRelease) -> dict[str, Any]:

@@ -227,10 +227,10 @@ class _Fetch:
         staging = Staging(placement.staging_parent, metainfo.info_hash)
         with hold(staging.lock, on_wait=lambda: self.report(Note("Another fetch of this release runs; waiting."))):
             if isinstance(placement, CachePlacement):
+                placement.check_conflicts()
                 record = load_record(placement.repository, manifest.revision)
                 if (there := self._already_there(record)) is not None:
                     return there
-                placement.check_conflicts()
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
             kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
             reused = sum(entry.size for entry in entries if entry.path in staged)

@@ -41,6 +41,9 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         "max_out_request_queue": 2000,
         "unchoke_slots_limit": 64,
         "connections_limit": 500,
+        # The port that was asked for, or an error: not the next one that is free.
+        "max_retry_port_bind": 0,
+        "listen_system_port_fallback": False,
         "connection_speed": 100,
         "min_reconnect_time": 10 if public else 2,
         "peer_connect_timeout": 10,
@@ -87,6 +90,7 @@ def make_session(options: NetworkOptions) -> lt.session:
     session: lt.session = lt.session(cast("Any", {**settings, **quiet, "enable_natpmp": False}))
     if options.network is Network.LOOPBACK:
         session.set_ip_filter(_loopback_only())
+    session.set_peer_class_filter(_everyone(session.global_peer_class_id))
     session.apply_settings(cast("Any", settings))
     taken: dict[str, Any] = {**session.get_settings()}
     refused = [key for key, value in settings.items() if taken[key] != value]
@@ -99,6 +103,14 @@ def _listen_interfaces(options: NetworkOptions) -> str:
     if options.listen is not None:
         return str(options.listen)
     return "127.0.0.1:0" if options.network is Network.LOOPBACK else "0.0.0.0:0,[::]:0"
+
+
+def _everyone(peer_class: int) -> lt.ip_filter:
+    """Put all peers into one class: by default those near by are exempt from rate limits."""
+    classes = lt.ip_filter()
+    classes.add_rule("0.0.0.0", "255.255.255.255", 1 << peer_class)  # noqa: S104 - a range
+    classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1 << peer_class)
+    return classes
 
 
 def _loopback_only() -> lt.ip_filter:
