@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 import pytest
@@ -25,6 +25,7 @@ GATEWAY = "10.77.0.254"
 
 _PREFIX = "weightswarm-test"
 _NAME_SERVER = "127.0.0.53"
+_OVERLAY = 'for file in "$0"/*; do mount --bind "$file" "/etc/${file##*/}"; done; exec "$@"'
 _ANSWERING = """
 import socket, sys
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -49,11 +50,14 @@ class Host:
 
     name: str
     address: str
+    etc: Path | None = None
 
     @property
     def prefix(self) -> list[str]:
-        """What to put before a command so that it runs here."""
-        return ["ip", "netns", "exec", self.name]
+        """What to put before a command so that it runs here, with the files of `etc` in place of this machine's."""
+        inside = ["ip", "netns", "exec", self.name]
+        # `ip netns exec` gives the command mounts of its own: nobody else sees these, and they end with it.
+        return inside if self.etc is None else [*inside, "sh", "-ec", _OVERLAY, str(self.etc)]
 
     @contextmanager
     def commands(self) -> Iterator[None]:
@@ -98,17 +102,18 @@ def network(hosts: int) -> Iterator[list[Host]]:
 
 
 @contextmanager
-def name_server(host: Host) -> Iterator[Callable[[], list[str]]]:
-    """Give `host` a name server on its own loopback that knows no name; yield a function that lists those asked for."""
-    folder = Path("/etc/netns") / host.name
-    folder.mkdir(parents=True)
+def name_server(host: Host) -> Iterator[tuple[Host, Callable[[], list[str]]]]:
+    """Run a name server that knows no name on `host`'s own loopback.
+
+    Yield the host as one that asks it, and a function that lists the names asked for.
+    """
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder)
-        # `ip netns exec` lays these over the files of the same names in /etc.
-        (folder / "resolv.conf").write_text(f"nameserver {_NAME_SERVER}\noptions timeout:1 attempts:1\n")
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix=host.name)))
+        log, etc = folder / "log", folder / "etc"
+        etc.mkdir()
+        (etc / "resolv.conf").write_text(f"nameserver {_NAME_SERVER}\noptions timeout:1 attempts:1\n")
         if Path("/etc/nsswitch.conf").exists():
-            (folder / "nsswitch.conf").write_text("hosts: files dns\n")
-        log = Path(stack.enter_context(NamedTemporaryFile(prefix=host.name)).name)
+            (etc / "nsswitch.conf").write_text("hosts: files dns\n")
         with log.open("w") as output:
             command = [*host.prefix, sys.executable, "-u", "-c", _ANSWERING, _NAME_SERVER]
             process = subprocess.Popen(command, stdout=output)
@@ -118,7 +123,7 @@ def name_server(host: Host) -> Iterator[Callable[[], list[str]]]:
         while "ready" not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline, "the name server did not start"
             time.sleep(0.02)
-        yield lambda: log.read_text().split()[1:]
+        yield replace(host, etc=etc), lambda: log.read_text().split()[1:]
 
 
 @contextmanager
@@ -150,7 +155,6 @@ def _remove_orphans() -> None:
         if name.startswith(f"{_PREFIX}-") and not Path("/proc", name.split("-")[2]).exists():
             # Another worker may be faster.
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, timeout=20, check=False)
-            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
 
 
 def _ip(*arguments: str) -> None:

@@ -275,8 +275,8 @@ def test_a_swarm_that_dries_up_ends_the_fetch_and_keeps_what_came(
 
 def test_the_download_limit_holds_on_this_machine_and_the_local_network_too(cli: CommandLine, magnet: str) -> None:
     started = time.monotonic()
-    cli.ok("fetch", magnet, "--download-limit", "1M")
-    assert time.monotonic() - started > 2, "2.9 MiB at 1 MiB/s"
+    cli.ok("fetch", magnet, "--download-limit", "600k")
+    assert time.monotonic() - started > 4, "2.9 MiB at 600 KiB/s"
 
 
 def test_what_is_in_the_cache_needs_no_network(cli: CommandLine, release: Release, hub: Path) -> None:

@@ -80,8 +80,14 @@ def prepare(
     options: PublishOptions | None = None,
     report: Report = silent,
 ) -> Release:
-    """Make a release without writing it anywhere. A path wins over a cached model of the same spelling."""
+    """Make a release without writing it anywhere. A path wins over a cached model of the same spelling.
+
+    `org/model=path` names a path in one word, for those who prepare several.
+    """
     chosen = options or PublishOptions()
+    label, equals, rest = str(source).partition("=")
+    if equals and _is_name(label):
+        name, source = label, rest
     path = Path(source).expanduser()
     if path.exists():
         if name is None:

@@ -81,7 +81,7 @@ class PeerAddress:
         bracketed = host.startswith("[") and host.endswith("]")
         host = host[1:-1] if bracketed else host
         try:
-            if bracketed:
+            if bracketed and "%" not in host:  # no scope: it means nothing on another machine
                 ipaddress.IPv6Address(host)
             elif not _HOST.fullmatch(host):
                 raise ValueError(host)
@@ -140,7 +140,7 @@ def parse_magnet(text: str) -> MagnetLink:
     for pair in text[7:].removeprefix("?").replace("&amp;", "&").split("&"):
         key, equals, value = pair.partition("=")
         if equals:
-            fields.setdefault(re.sub(r"\.\d+$", "", key.strip().lower()), []).append(unquote_plus(value).strip())
+            fields.setdefault(re.sub(r"\.\d+$", "", key.strip().lower()), []).append(_clean(unquote_plus(value)))
     length = fields.get("xl", [""])[0]
     return MagnetLink(
         info_hash=_exact_topics(fields.get("xt", [])),
@@ -150,6 +150,11 @@ def parse_magnet(text: str) -> MagnetLink:
         web_seeds=_urls(fields.get("ws", []), ("http", "https")),
         peers=_peers(fields.get("x.pe", [])),
     )
+
+
+def _clean(value: str) -> str:
+    """Return a parameter without spaces around it; bytes that are no UTF-8 are replaced."""
+    return value.strip().encode("utf-8", "replace").decode()
 
 
 def _unwrapped(text: str) -> str:

@@ -25,6 +25,7 @@ from weightswarm.progress import Note
 
 if TYPE_CHECKING:
     from weightswarm.fetching import FetchPlan, FetchResult
+    from weightswarm.seeding import SeededRelease
 
 
 @click.command("fetch")
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @option("--exclude", multiple=True, metavar="GLOB", help="No files whose path matches.")
 @option("--local-dir", metavar="DIR", help="Place plain files here instead of in the cache.")
 @option("--dry-run", is_flag=True, help="List what would come, and fetch nothing.")
-@option("--seed", "keep_seeding", is_flag=True, envvar="WEIGHTSWARM_SEED",
+@option("--seed", "keep_seeding", is_flag=True,
         help="Seed it afterwards, until stopped.")  # fmt: skip
 @option("--set-main", is_flag=True, help="Point refs/main at this revision even if it names another.")
 @option("--trust-magnet", is_flag=True, help="Accept a torrent that carries no manifest.")
@@ -149,9 +150,18 @@ def _seed(result: FetchResult, cache_dir: str | None, network: Any, quiet: bool)
 
     if not result.complete:
         raise StorageFailure(str(result.path), "is partial; only a whole release can be seeded")
+
+    def ready(releases: list[SeededRelease]) -> None:
+        if not quiet:
+            click.echo(f"Seeding it: {releases[0].magnet}", err=True)
+
     with reporting(quiet) as report:
         ended = api.seed(
-            [f"{result.name}@{result.revision}"], cache_dir=cache_dir, options=SeedOptions(network), report=report
+            [f"{result.name}@{result.revision}"],
+            cache_dir=cache_dir,
+            options=SeedOptions(network),
+            on_ready=ready,
+            report=report,
         )
     for each in ended:
         if each.error is not None:

@@ -12,7 +12,7 @@ from weightswarm.cli.reporting import size_text
 
 
 @click.command("ls")
-@option("--json", "as_json", is_flag=True, envvar="WEIGHTSWARM_JSON", help="Print the list as JSON.")
+@option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @cache_options
 def ls_command(cache_dir: str | None, as_json: bool) -> None:
     """List the models in the cache: name, revision, size on disk, whether whole, and when they were verified."""

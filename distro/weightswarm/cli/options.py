@@ -21,12 +21,12 @@ _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGN
 
 
 class EnvOption(click.Option):
-    """An option that is also read from `WEIGHTSWARM_<NAME>`."""
+    """An option that is also read from the environment, under its own long name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.envvar is None and self.name is not None:
-            self.envvar = f"WEIGHTSWARM_{self.name.upper()}"
+        long = next(name for name in self.opts if name.startswith("--"))
+        self.envvar = f"WEIGHTSWARM_{long[2:].replace('-', '_').upper()}"
 
 
 def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
@@ -89,7 +89,7 @@ def cache_options(command: F) -> F:
 def registry_options(command: F) -> F:
     """`--registry`."""
     return option(
-        "--registry", "registries", multiple=True, metavar="DIR", envvar="WEIGHTSWARM_REGISTRY",
+        "--registry", "registries", multiple=True, metavar="DIR",
         help="A registry folder to look names up in, before the one that ships with weightswarm.",
     )(command)  # fmt: skip
 
@@ -97,22 +97,20 @@ def registry_options(command: F) -> F:
 def output_options(command: F) -> F:
     """`-q` and `--json`."""
     command = option("-q", "--quiet", is_flag=True, help="Print the result alone.")(command)
-    return option("--json", "as_json", is_flag=True, envvar="WEIGHTSWARM_JSON", help="Print the result as JSON.")(
-        command
-    )
+    return option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
 def network_options(command: F) -> F:
     """Everything that makes a `NetworkOptions`, passed on as `network_choice`, `listen`, `peers`, …"""
     for decorate in (
-        option("--dht-node", "dht_nodes", type=Address(), multiple=True, envvar="WEIGHTSWARM_DHT_NODE",
+        option("--dht-node", "dht_nodes", type=Address(), multiple=True,
                help="Join the DHT through this node, at any network level."),
-        option("--peer", "peers", type=Address(), multiple=True, envvar="WEIGHTSWARM_PEER",
+        option("--peer", "peers", type=Address(), multiple=True,
                help="A peer to connect to."),
         option("--listen", type=ListenAddress(), help="Where to accept peers (default: a free port)."),
         option("--download-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
         option("--upload-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
-        option("--network", "network_choice", envvar="WEIGHTSWARM_NETWORK", default="public", show_default=True,
+        option("--network", "network_choice", default="public", show_default=True,
                type=click.Choice(["public", "lan", "loopback"]),
                help="How far to reach: everywhere; this network, without public DHT and port mapping; this machine."),
     ):  # fmt: skip

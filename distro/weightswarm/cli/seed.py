@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 @click.command("seed")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH|ORG/MODEL...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH|ORG/MODEL|ORG/MODEL=PATH...")
 @option("--seed-time", type=float, metavar="SECONDS", callback=positive("seconds"), help="Stop after this long.")
 @option("--seed-ratio", type=float, metavar="RATIO", callback=positive("the ratio"),
         help="Stop a release once it was given this many times over.")  # fmt: skip
-@option("--advertise", type=Address(), multiple=True, envvar="WEIGHTSWARM_ADVERTISE",
+@option("--advertise", type=Address(), multiple=True,
         help="An address at which peers reach this machine, put into the magnet.")  # fmt: skip
 @release_options
 @network_options
@@ -47,7 +47,8 @@ def seed_command(
 ) -> int:
     """Seed folders, files or models in the cache until stopped; print their magnet links.
 
-    The magnets are the first lines of stdout, printed once peers can connect. A model in the cache is seeded straight
+    One folder takes its name from --name, several take ORG/MODEL=PATH each. The magnets are the first lines of stdout,
+    printed once peers can connect. A model in the cache is seeded straight
     from its blobs. SIGINT or SIGTERM, --seed-ratio or --seed-time end it.
     """
     from weightswarm import api

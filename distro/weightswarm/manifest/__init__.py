@@ -3,9 +3,11 @@
 from weightswarm.manifest.document import FileEntry, Manifest, derived_revision, with_revision
 from weightswarm.manifest.names import is_revision, magnet_model_name, parse_model_name, parse_revision
 from weightswarm.manifest.parsing import parse_manifest
-from weightswarm.manifest.paths import check_path, check_paths_distinct, is_ignored
+from weightswarm.manifest.paths import MAX_DEPTH, MAX_PATH_BYTES, check_path, check_paths_distinct, is_ignored
 
 __all__ = [
+    "MAX_DEPTH",
+    "MAX_PATH_BYTES",
     "FileEntry",
     "Manifest",
     "check_path",

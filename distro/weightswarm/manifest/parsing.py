@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Any, NoReturn
 
 from weightswarm.errors import InvalidInput, InvalidManifest
@@ -45,7 +46,7 @@ def parse_manifest(data: bytes) -> Manifest:
         base_revision=_revision(document["base_revision"], "base_revision") if "base_revision" in document else None,
         created=_optional_text(document, "created"),
     )
-    if manifest.created is not None and not _TIME.fullmatch(manifest.created):
+    if manifest.created is not None and not _is_time(manifest.created):
         raise InvalidManifest("not a time of the form 2026-01-31T00:00:00Z", entry="created")
     if manifest.to_bytes() != data:
         raise InvalidManifest("the bytes are not in canonical form")
@@ -56,7 +57,7 @@ def _decode(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(
             data.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
+            object_pairs_hook=_ObjectReader(),
             parse_float=_refuse_number,
             parse_constant=_refuse_number,
         )
@@ -73,12 +74,29 @@ def _decode(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise InvalidManifest("the key stands twice in one object", entry=next(k for k in keys if keys.count(k) > 1))
-    return document
+class _ObjectReader:
+    """Builds JSON objects whose keys stand once, and no more objects than a manifest can have."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self.count += 1
+        if self.count > MAX_FILES + 1:
+            raise InvalidManifest(f"more than {MAX_FILES:,} files", entry="files")
+        document: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in document:
+                raise InvalidManifest("the key stands twice in one object", entry=key)
+            document[key] = value
+        return document
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return _TIME.fullmatch(text) is not None and bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _refuse_number(text: str) -> NoReturn:

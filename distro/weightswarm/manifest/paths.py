@@ -17,7 +17,7 @@ MAX_DEPTH = 32
 _IGNORED_NAMES = frozenset({".git", ".weightswarm", ".DS_Store"})
 _IGNORED_FOLDERS = (".cache/huggingface",)
 
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?", re.IGNORECASE)
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -33,6 +33,8 @@ def check_path(path: str) -> str | None:
     """Return why `path` may not be in a release, or None when it may. Components are separated by `/`."""
     if not path:
         return "the path is empty"
+    if len(path) > MAX_PATH_BYTES:
+        return f"the path is longer than {MAX_PATH_BYTES} bytes"
     if path.startswith("/"):
         return "the path is absolute"
     if "\\" in path:
@@ -57,6 +59,8 @@ def _check_component(name: str) -> str | None:
         return "the path has a colon, which means a drive or a stream on Windows"
     if len(name.encode()) > MAX_COMPONENT_BYTES:
         return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
+    if any(c in '<>"|?*' for c in name):
+        return 'the path has one of < > " | ? *, which Windows cannot hold'
     if name[-1] in ". ":
         return "a component ends in a dot or a space, which Windows drops"
     if _DEVICES.fullmatch(name):
@@ -93,4 +97,4 @@ def check_paths_distinct(paths: Iterable[str]) -> tuple[str, str] | None:
 def _collision_key(path: str) -> str:
     if path.isascii():
         return path.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

@@ -89,7 +89,15 @@ def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
         document[b"comment"] = options.comment.encode()
     if options.created is not None:
         document[b"creation date"] = options.created
-    return parse_metainfo(bencode(document))
+    return parse_metainfo(_with_info(document, metainfo.info_bytes))
+
+
+def _with_info(document: dict[bytes, Any], info_bytes: bytes) -> bytes:
+    """Return a metainfo document around the info dict's exact bytes: to encode it anew could change its hash."""
+    parts = [
+        bencode(key) + (info_bytes if key == b"info" else bencode(value)) for key, value in sorted(document.items())
+    ]
+    return b"d" + b"".join(parts) + b"e"
 
 
 def _v1_files(manifest: Manifest, align_to: int | None) -> list[dict[bytes, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 from weightswarm.errors import InvalidMetainfo
 from weightswarm.hashing import BLOCK
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
-from weightswarm.manifest import check_path, check_paths_distinct
+from weightswarm.manifest import MAX_DEPTH, MAX_PATH_BYTES, check_path, check_paths_distinct
 from weightswarm.metainfo.bencode import bdecode, bdecode_with_info
 
 MANIFEST_KEY = b"weightswarm manifest"
@@ -114,11 +114,11 @@ def _read(data: bytes, info_bytes: bytes, document: dict[bytes, Any], layers: di
     if not isinstance(info, dict):
         raise InvalidMetainfo("info is not a dictionary")
     name = _text(info.get(b"name"), "its name")
-    if "/" in name or (reason := check_path(name)):
-        raise InvalidMetainfo(f"its name {name[:200]!r} is no usable file name" + (f": {reason}" if reason else ""))
+    if reason := "it has a slash" if "/" in name else check_path(name):
+        raise InvalidMetainfo(f"its name {name[:200]!r} is no usable file name: {reason}")
     has_v2 = b"meta version" in info
     if has_v2 and info[b"meta version"] != 2:
-        raise InvalidMetainfo(f"meta version {info[b'meta version']!r:.40} is not known here")
+        raise InvalidMetainfo("its meta version is not known here, only 2")
     has_v1 = b"pieces" in info
     if not has_v1 and not has_v2:
         raise InvalidMetainfo("it has neither v1 pieces nor a v2 file tree")
@@ -193,13 +193,15 @@ def _v1_entries(info: dict[bytes, Any], name: str) -> Iterator[tuple[str, int, b
         return
     if not isinstance(info[b"files"], list):
         raise InvalidMetainfo("its v1 file list is not a list")
+    if len(info[b"files"]) > 2 * MAX_FILES:  # a pad file after each
+        raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
     for item in info[b"files"]:
         if not isinstance(item, dict) or not isinstance(item.get(b"path"), list):
             raise InvalidMetainfo("a v1 file entry has no path")
         attributes = item.get(b"attr", b"")
         if not isinstance(attributes, bytes) or b"l" in attributes or b"symlink path" in item:
             raise InvalidMetainfo("it holds a symbolic link")
-        path = "/".join(_text(component, "a path") for component in item[b"path"])
+        path = "/".join(_component(component) for component in item[b"path"][: MAX_DEPTH + 1])
         yield path, _size(item.get(b"length"), path), b"p" in attributes
 
 
@@ -216,10 +218,22 @@ def _tree_entries(tree: Any) -> Iterator[tuple[str, int, str | None]]:
             yield prefix, *_tree_leaf(node[b""], prefix)
             continue
         for key in sorted(node, reverse=True):
-            component = _text(key, "a path")
-            if not component or "/" in component:
-                raise InvalidMetainfo("a path component is empty or has a slash")
+            component = _component(key)
+            # Bounded here, not only at the leaves: a long folder name would be held once for each file in it.
+            if len(prefix) > MAX_PATH_BYTES:
+                raise InvalidMetainfo(f"{prefix[:200]!r}: the path is longer than {MAX_PATH_BYTES} bytes")
             stack.append((f"{prefix}/{component}" if prefix else component, node[key]))
+            if len(stack) > 2 * MAX_FILES:
+                raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
+
+
+def _component(value: Any) -> str:
+    if isinstance(value, bytes) and len(value) > MAX_PATH_BYTES:
+        raise InvalidMetainfo(f"{value[:80]!r}…: a component is longer than {MAX_PATH_BYTES} bytes")
+    component = _text(value, "a path")
+    if not component or "/" in component:
+        raise InvalidMetainfo("a path component is empty or has a slash")
+    return component
 
 
 def _tree_leaf(leaf: Any, path: str) -> tuple[int, str | None]:

@@ -105,7 +105,10 @@ def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[Sour
 
 
 def _linked(link: Path, path: str, root: Path) -> SourceFile:
-    target = link.resolve()
+    try:
+        target = link.resolve()
+    except (OSError, RuntimeError):  # RuntimeError before Python 3.13
+        raise NotPublishable(str(link), "its link leads in a circle") from None
     if not target.exists():
         raise NotPublishable(str(link), "its link leads nowhere")
     if root not in target.parents:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
 
+from weightswarm.errors import InvalidInput
 from weightswarm.magnet import PeerAddress
 
 
@@ -21,7 +22,10 @@ class Network(Enum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
-    """How a session meets the network. Limits are bytes a second, 0 for none; `listen` port 0 takes a free one."""
+    """How a session meets the network. Limits are bytes a second, 0 for none; `listen` port 0 takes a free one.
+
+    Raises `InvalidInput` for an address to listen at that the network level rules out.
+    """
 
     network: Network = Network.PUBLIC
     listen: PeerAddress | None = None
@@ -29,6 +33,13 @@ class NetworkOptions:
     download_limit: int = 0
     dht_nodes: tuple[PeerAddress, ...] = ()
     peers: tuple[PeerAddress, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.network is Network.LOOPBACK and self.listen is not None and not is_loopback(self.listen.host):
+            raise InvalidInput(
+                f"--network loopback cannot listen at {self.listen}",
+                hint="listen at 127.0.0.1, or choose --network lan",
+            )
 
 
 def is_loopback(host: str) -> bool:

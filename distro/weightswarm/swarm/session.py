@@ -37,6 +37,7 @@ class Swarm:
         self._resolver: Resolver[Torrent | None] = Resolver()
         self._starting: set[lt.torrent_handle] = set()
         self._next_refresh = 0.0
+        self._dht_nodes = 0
         self._lonely_since: float | None = None
 
     def __enter__(self) -> Self:
@@ -77,7 +78,7 @@ class Swarm:
 
     def dht_nodes(self) -> int:
         """Return how many DHT nodes are known, 0 when the DHT is off."""
-        return int(self._session.status().dht_nodes) if self._session.is_dht_running() else 0
+        return self._dht_nodes
 
     # --- torrents ------------------------------------------------------------------------------------------------
 
@@ -168,6 +169,7 @@ class Swarm:
         if now >= self._next_refresh:
             self._next_refresh = now + _REFRESH_SECONDS
             self._session.post_torrent_updates(0)
+            self._session.post_session_stats()
             self._use_answers()
             self._reach_by_utp(now)
         self._session.wait_for_alert(int(timeout * 1000))
@@ -177,6 +179,8 @@ class Swarm:
                 for status in alert.status:
                     if (known := self._torrents.get(status.handle)) is not None:
                         known.refresh(status)
+            elif isinstance(alert, lt.session_stats_alert):
+                self._dht_nodes = alert.values["dht.dht_nodes"]
             elif (event := event_of(alert, self._torrents)) is not None:
                 events.append(event)
                 if isinstance(event, Checked) and event.torrent.handle in self._starting:

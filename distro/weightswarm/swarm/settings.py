@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Any, cast
 
 import libtorrent as lt
 
 from weightswarm.hashing import usable_cores
+from weightswarm.magnet import PeerAddress
 from weightswarm.swarm.network import Network, NetworkOptions
 from weightswarm.version import __version__
 
+_ALL_IPV4 = "0.0.0.0"  # noqa: S104 - every interface, where the network level allows it
+_PORT_TRIES = 20
 ALERTS = (
     lt.alert.category_t.error_notification
     | lt.alert.category_t.status_notification
@@ -42,7 +47,7 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         "unchoke_slots_limit": 64,
         "connections_limit": 500,
         # The port that was asked for, or an error: not the next one that is free.
-        "max_retry_port_bind": 0,
+        "max_retry_port_bind": 0 if options.listen is not None else 10,
         "listen_system_port_fallback": False,
         "connection_speed": 100,
         "min_reconnect_time": 10 if public else 2,
@@ -90,7 +95,7 @@ def make_session(options: NetworkOptions) -> lt.session:
     session: lt.session = lt.session(cast("Any", {**settings, **quiet, "enable_natpmp": False}))
     if options.network is Network.LOOPBACK:
         session.set_ip_filter(_loopback_only())
-    session.set_peer_class_filter(_everyone(session.global_peer_class_id))
+    session.set_peer_class_filter(_peer_classes(session))
     session.apply_settings(cast("Any", settings))
     taken: dict[str, Any] = {**session.get_settings()}
     refused = [key for key, value in settings.items() if taken[key] != value]
@@ -100,22 +105,54 @@ def make_session(options: NetworkOptions) -> lt.session:
 
 
 def _listen_interfaces(options: NetworkOptions) -> str:
-    if options.listen is not None:
-        return str(options.listen)
-    return "127.0.0.1:0" if options.network is Network.LOOPBACK else "0.0.0.0:0,[::]:0"
+    loopback = options.network is Network.LOOPBACK
+    listen = options.listen or PeerAddress("127.0.0.1" if loopback else _ALL_IPV4, 0)
+    if listen.port == 0 and not loopback:
+        # Port 0 would open another port on each interface, and libtorrent announces only the first.
+        listen = PeerAddress(listen.host, _free_port())
+    if options.listen is None and not loopback:
+        return f"{listen},[::]:{listen.port}"
+    return str(listen)
 
 
-def _everyone(peer_class: int) -> lt.ip_filter:
-    """Put all peers into one class: by default those near by are exempt from rate limits."""
+def _free_port() -> int:
+    """Return a port that is free for TCP and UDP on all addresses."""
+    for _ in range(_PORT_TRIES):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind((_ALL_IPV4, 0))
+            with suppress(OSError):
+                udp.bind((_ALL_IPV4, tcp.getsockname()[1]))
+                return int(tcp.getsockname()[1])
+    return 0
+
+
+def _peer_classes(session: lt.session) -> lt.ip_filter:
+    """Put every peer into the class that has the rate limits: by default those near by are exempt.
+
+    Near ones stay in the local class as well, which is always unchoked.
+    """
+    limited = 1 << session.global_peer_class_id
+    near = limited | 1 << session.local_peer_class_id
     classes = lt.ip_filter()
-    classes.add_rule("0.0.0.0", "255.255.255.255", 1 << peer_class)  # noqa: S104 - a range
-    classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1 << peer_class)
+    classes.add_rule(_ALL_IPV4, "255.255.255.255", limited)
+    classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", limited)
+    for first, last in (
+        ("10.0.0.0", "10.255.255.255"),
+        ("127.0.0.0", "127.255.255.255"),
+        ("169.254.0.0", "169.254.255.255"),
+        ("172.16.0.0", "172.31.255.255"),
+        ("192.168.0.0", "192.168.255.255"),
+        ("::1", "::1"),
+        ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ):
+        classes.add_rule(first, last, near)
     return classes
 
 
 def _loopback_only() -> lt.ip_filter:
     blocked = lt.ip_filter()
-    blocked.add_rule("0.0.0.0", "126.255.255.255", 1)  # noqa: S104 - a range to block
+    blocked.add_rule(_ALL_IPV4, "126.255.255.255", 1)
     blocked.add_rule("128.0.0.0", "255.255.255.255", 1)
     blocked.add_rule("::", "::", 1)
     blocked.add_rule("::2", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1)

@@ -85,8 +85,9 @@ class Torrent:
         self.handle.connect_peer((peer.host, peer.port))
 
     def known_peers(self) -> tuple[PeerAddress, ...]:
-        """Return the addresses of connected peers that could be dialled again."""
-        return tuple(PeerAddress(*peer.ip) for peer in self.handle.get_peer_info() if peer.ip[1])
+        """Return the addresses of connected peers that could be dialled again: those that were dialled."""
+        peers = self.handle.get_peer_info()
+        return tuple(PeerAddress(*peer.ip) for peer in peers if peer.flags & lt.peer_info.local_connection)
 
     def refresh_now(self) -> None:
         """Ask libtorrent for the status at once."""
