@@ -72,6 +72,9 @@ _TRANSMISSION_SETTINGS = {
 }
 _TRANSMISSION_SEEDS = 6
 
+# No torrent has this info-hash: a peer that is announced for it disturbs nobody.
+_PROBE = 40 * "0"
+
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -161,6 +164,11 @@ class Tracker:
         """Wait until a peer that has everything has announced itself for `info_hash`."""
         self._wait_for(info_hash, b"8:completei1e", timeout)
 
+    def announce(self, info_hash: str, port: int) -> bool:
+        """Say that a peer that lacks something listens at 127.0.0.1:`port`; return whether it was heard."""
+        query = f"info_hash={quote(bytes.fromhex(info_hash))}&peer_id={'-WS0000-':0<20}&port={port}&left=1&compact=1"
+        return b"failure reason" not in _ask(f"{self.http}?{query}")
+
     def _wait_for(self, info_hash: str, counted: bytes, timeout: float) -> None:
         url = f"http://127.0.0.1:{self.port}/scrape?info_hash={quote(bytes.fromhex(info_hash))}"
         self.program.wait_until("told of such a peer", lambda: counted in _ask(url), timeout)
@@ -248,7 +256,7 @@ class Counterparts:
         executable = require("opentracker", "opentracker")
         folder = self._folder("opentracker")
         whitelist = folder / "whitelist"
-        whitelist.write_text("".join(f"{digest[:40]}\n" for digest in info_hashes))
+        whitelist.write_text("".join(f"{digest[:40]}\n" for digest in (*info_hashes, _PROBE)))
         # Started by root it makes this folder its root and becomes nobody, who must be able to read it.
         folder.chmod(0o755)
         whitelist.chmod(0o644)
@@ -259,7 +267,10 @@ class Counterparts:
             where = ["-d", str(folder), "-i", "127.0.0.1", "-P", str(port), "-p", str(port)]
             return Tracker(self._run([executable, *where, "-u", "nobody", "-w", whitelist.name], folder), port)
 
-        return self._started(start)
+        tracker = self._started(start)
+        # Its whitelist is read by a thread of its own, which may be later than its first answer.
+        tracker.program.wait_until("serving its whitelist", partial(tracker.announce, _PROBE, 1), _START_SECONDS)
+        return tracker
 
     def qbittorrent(self) -> QBittorrent:
         """Start a qbittorrent-nox."""
@@ -341,6 +352,7 @@ def _answers(port: int) -> bool:
 
 
 def _ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> bytes:
+    """Return what an HTTP server here answers, past any proxy that the environment names."""
     request = urllib.request.Request(url, body, headers or {})
     with _DIRECT.open(request, timeout=10) as answer:
         return bytes(answer.read())

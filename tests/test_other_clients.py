@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from counterparts import Counterparts, Tracker
-from running import CommandLine, Seeder, Seeding
+from counterparts import Counterparts, Tracker, free_port
+from running import CommandLine, Seeder
 
 pytestmark = pytest.mark.counterpart
 
@@ -29,32 +30,40 @@ def counterparts(tmp_path: Path) -> Iterator[Counterparts]:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A release and the tracker that is its only way to peers: neither torrent nor magnet names one."""
+    """A release and the tracker at `url` that is its only way to peers: the magnet names none."""
 
-    tracker: Tracker
+    model: Path
+    version: tuple[str, ...]
     info_hash: str
-    torrent: Path
     magnet: str
+    tracker: Tracker
+    url: str
+
+    def torrent(self, cli: CommandLine) -> Path:
+        """Publish it as a .torrent that names the tracker."""
+        options = ["--name", NAME, *self.version, "-t", self.url, "-o", "release"]
+        return Path(cli.folder, cli.ok("publish", self.model, *options, "--json").json["torrent"])
+
+    def seed(self, seeder: Seeder) -> None:
+        """Seed it with `weightswarm seed`."""
+        seeding = seeder(self.model, "--name", NAME, *self.version, "-t", self.url)
+        assert seeding.magnet.startswith(self.magnet), "it seeds another release"
 
 
 def announced(cli: CommandLine, counterparts: Counterparts, model: Path, *version: str, udp: bool = False) -> Announced:
-    """Publish a model with a tracker that serves it."""
-    # The trackers are not under the info-hash, which opentracker must know before it starts.
-    plain = cli.ok("publish", model, "--name", NAME, *version, "--json", "-o", "plain").json
-    digests = [digest for digest in (plain["info_hash_v1"], plain["info_hash_v2"]) if digest]
+    """Publish a model and start a tracker that serves it."""
+    # Trackers are not under the info-hash: it can be known before the tracker is, which starts with it.
+    release = cli.ok("publish", model, "--name", NAME, *version, "-o", "unannounced", "--json").json
+    digests = [digest for digest in (release["info_hash_v1"], release["info_hash_v2"]) if digest]
     tracker = counterparts.opentracker(*digests)
     url = tracker.udp if udp else tracker.http
-    release = cli.ok("publish", model, "--name", NAME, *version, "-t", url, "--json", "-o", "release").json
-    assert "x.pe=" not in release["magnet"]
-    return Announced(tracker, digests[0], cli.folder / release["torrent"], release["magnet"])
+    return Announced(model, version, digests[0], with_tracker(release["magnet"], url), tracker, url)
 
 
-def seed(seeder: Seeder, model: Path, release: Announced, *version: str, udp: bool = False) -> Seeding:
-    """Seed a model under the release's tracker."""
-    url = release.tracker.udp if udp else release.tracker.http
-    seeding = seeder(model, "--name", NAME, *version, "-t", url)
-    assert seeding.magnet.startswith(release.magnet), "it seeds another release"
-    return seeding
+def with_tracker(magnet: str, url: str) -> str:
+    """Return a magnet link that names a tracker, and no peer."""
+    assert "x.pe=" not in magnet
+    return f"{magnet}&tr={quote(url, safe='')}"
 
 
 def digests_below(folder: Path) -> dict[str, str]:
@@ -68,7 +77,7 @@ def test_qbittorrent_downloads_what_weightswarm_seeds(
     cli: CommandLine, seeder: Seeder, counterparts: Counterparts, model: Path, version: tuple[str, ...]
 ) -> None:
     release = announced(cli, counterparts, model, *version)
-    seed(seeder, model, release, *version)
+    release.seed(seeder)
     client = counterparts.qbittorrent()
 
     client.download(release.magnet)
@@ -80,9 +89,9 @@ def test_aria2_downloads_what_weightswarm_seeds_as_v1(
     cli: CommandLine, seeder: Seeder, counterparts: Counterparts, model: Path
 ) -> None:
     release = announced(cli, counterparts, model, "--v1-only")
-    seed(seeder, model, release, "--v1-only")
+    release.seed(seeder)
 
-    downloads = counterparts.aria2(release.torrent)
+    downloads = counterparts.aria2(release.torrent(cli))
 
     assert digests_below(downloads / "model") == digests_below(model)
 
@@ -92,10 +101,10 @@ def test_transmission_downloads_what_weightswarm_seeds_as_v1(
 ) -> None:
     release = announced(cli, counterparts, model, "--v1-only")
     client = counterparts.transmission()
-    client.add(release.torrent)
+    client.add(release.torrent(cli))
     # It waits to be dialled: the seeder must hear of it from the tracker.
     release.tracker.wait_for_leecher(release.info_hash)
-    seed(seeder, model, release, "--v1-only")
+    release.seed(seeder)
 
     client.wait_until_seeding()
 
@@ -110,7 +119,7 @@ def test_a_release_that_transmission_seeds_is_fetched(
     release = announced(cli, counterparts, model, "--v1-only")
     client = counterparts.transmission()
     shutil.copytree(model, client.downloads / "model")
-    client.add(release.torrent)
+    client.add(release.torrent(cli))
     # Nor does it dial when it seeds: it must be known to the tracker before we ask there.
     release.tracker.wait_for_seeder(release.info_hash)
 
@@ -132,9 +141,9 @@ def test_a_torrent_of_transmissions_own_making_is_fetched_only_on_trust_and_then
     shutil.copytree(model, client.downloads / "model")
     client.add(torrent)
     tracker.wait_for_seeder(info_hash)
-    magnet = f"magnet:?xt=urn:btih:{info_hash}&tr={quote(tracker.http)}"
+    magnet = with_tracker(f"magnet:?xt=urn:btih:{info_hash}", tracker.http)
 
-    refused = cli("fetch", magnet, "--name", NAME, "--timeout", "30")
+    refused = cli("fetch", torrent, "--name", NAME)
     assert refused.code == 1
     assert "--trust-magnet" in refused.stderr
     assert not list(hub.glob("models--*"))
@@ -150,8 +159,23 @@ def test_a_magnet_that_names_only_a_tracker_finds_the_seeder(
     cli: CommandLine, seeder: Seeder, counterparts: Counterparts, model: Path, udp: bool
 ) -> None:
     release = announced(cli, counterparts, model, udp=udp)
-    seed(seeder, model, release, udp=udp)
+    release.seed(seeder)
 
     fetched = cli.ok("fetch", release.magnet, "--name", NAME, "--timeout", "30")
 
     assert digests_below(Path(fetched.result)) == digests_below(model)
+
+
+def test_peers_that_a_tracker_names_are_counted_when_none_of_them_answers(
+    cli: CommandLine, counterparts: Counterparts
+) -> None:
+    info_hash = "5e" * 20
+    tracker = counterparts.opentracker(info_hash)
+    assert tracker.announce(info_hash, free_port())
+
+    failed = cli("fetch", with_tracker(f"magnet:?xt=urn:btih:{info_hash}", tracker.http), "--timeout", "4")
+
+    assert failed.code == 4
+    (error,) = (line for line in failed.stderr.splitlines() if line.startswith("Error: "))
+    assert "1 of 1 trackers answered" in error
+    assert re.search(r"of [1-9]\d* known", error), error

@@ -88,7 +88,9 @@ class Swarm:
         parameters.info_hashes = _libtorrent_hashes(magnet.info_hash)
         # Never written to: without metadata there is no file to write, and `default_dont_download` wants none after.
         parameters.save_path = "."
-        parameters.flags = lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode
+        parameters.flags = (
+            lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
+        )
         return self._add(parameters, magnet.info_hash, (), magnet.trackers, (), magnet.peers)
 
     def add_download(
