@@ -123,7 +123,8 @@ def test_a_release_that_transmission_seeds_is_fetched(
     # Nor does it dial when it seeds: it must be known to the tracker before we ask there.
     release.tracker.wait_for_seeder(release.info_hash)
 
-    fetched = cli.ok("fetch", release.magnet, "--name", NAME, "--timeout", "30")
+    # Transmission lets a new peer wait for ten seconds and more before it gives anything.
+    fetched = cli.ok("fetch", release.magnet, "--name", NAME, "--timeout", "90")
 
     assert digests_below(Path(fetched.result)) == digests_below(model)
 
@@ -148,7 +149,7 @@ def test_a_torrent_of_transmissions_own_making_is_fetched_only_on_trust_and_then
     assert "--trust-magnet" in refused.stderr
     assert not list(hub.glob("models--*"))
 
-    fetched = cli.ok("fetch", magnet, "--name", NAME, "--trust-magnet", "--timeout", "30")
+    fetched = cli.ok("fetch", magnet, "--name", NAME, "--trust-magnet", "--timeout", "90")
     assert Path(fetched.result).parent == hub / "models--org--model" / "snapshots"
     assert digests_below(Path(fetched.result)) == digests_below(model)
     cli.ok("verify", NAME)
