@@ -24,7 +24,7 @@ from weightswarm.fetching import (
 from weightswarm.magnet import MagnetLink
 from weightswarm.manifest import parse_model_name
 from weightswarm.progress import Report, silent
-from weightswarm.publishing import PublishOptions, Release, prepare_cached, prepare_path, write_release
+from weightswarm.publishing import PublishOptions, Release, check_output, prepare_cached, prepare_path, write_release
 from weightswarm.registry import DirectoryRegistry, RegistryEntry, bundled_registry
 from weightswarm.repairing import Verification, VerifyOptions, verify_target
 from weightswarm.seeding import SeededRelease, SeedOptions, seed_releases
@@ -57,6 +57,9 @@ def publish(
 
     With `registry`, the release is added to that folder as well, for others to find by name.
     """
+    for folder in (output, registry):
+        if folder is not None:
+            check_output(Path(folder))
     release = prepare(source, name=name, cache_dir=cache_dir, options=options, report=report)
     manifest_path, torrent_path = write_release(release, Path(output))
     magnet = release.magnet()

@@ -27,6 +27,7 @@ def release_options(command: Any) -> Any:
         option("--created", metavar="TIME", help="Release time, 2026-01-31T00:00:00Z; another info-hash."),
         option("--description", metavar="TEXT", help="A description in the manifest."),
         option("--license", metavar="TEXT", help="The weights' license, for the manifest."),
+        option("--base", metavar="REV", help="The revision that this one was made from (40 hex digits)."),
         option("--revision", metavar="REV", help="The Hub's commit that the files mirror (40 hex digits)."),
         option("--piece-length", type=Size(), help="Bytes a piece: a power of two, 16k to 16M (default: by size)."),
         option("--v2-only", is_flag=True, help="A BitTorrent v2 torrent, not a hybrid."),
@@ -54,6 +55,7 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
         revision=options.pop("revision"),
         license=options.pop("license"),
         description=options.pop("description"),
+        base_revision=options.pop("base"),
         created=created,
         rehash=options.pop("rehash"),
         torrent=TorrentOptions(

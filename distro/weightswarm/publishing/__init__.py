@@ -3,6 +3,7 @@
 from weightswarm.publishing.release import (
     PublishOptions,
     Release,
+    check_output,
     prepare_cached,
     prepare_path,
     write_release,
@@ -13,6 +14,7 @@ __all__ = [
     "PublishOptions",
     "Release",
     "Signature",
+    "check_output",
     "prepare_cached",
     "prepare_path",
     "signature_of",

@@ -24,7 +24,7 @@ from weightswarm.metainfo import (
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.publishing.remembered import now_ns, recall, remember
 from weightswarm.publishing.scanning import Signature, SourceFile, scan, scan_snapshot, signature_of
-from weightswarm.storage import storage_errors, write_atomically
+from weightswarm.storage import make_real_folder, storage_errors, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,13 @@ def prepare_cached(repository: Repository, revision: str, options: PublishOption
     return _prepare(files, name, replace(options, revision=options.revision or chosen), report)
 
 
+def check_output(folder: Path) -> None:
+    """Raise `StorageFailure` unless files can be written into `folder`, which is created where needed."""
+    make_real_folder(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorageFailure(str(folder), "cannot be written to", hint="choose another folder with --output")
+
+
 def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
     """Write `<model>-<8 hex>.manifest.json` and `.torrent` into `folder` and return both paths."""
     stem = f"{release.manifest.name.partition('/')[2]}-{release.manifest.revision[:8]}"
@@ -105,6 +112,9 @@ def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
 
 
 def _prepare(files: list[SourceFile], name: str, options: PublishOptions, report: Report) -> Release:
+    # What is mistyped is said before hours of hashing, not after.
+    revision = None if options.revision is None else parse_revision(options.revision)
+    base_revision = None if options.base_revision is None else parse_revision(options.base_revision)
     total = sum(file.signature.size for file in files)
     wanted = choose_piece_length(total) if options.piece_length is None else parse_piece_length(options.piece_length)
     hashes = _hash(files, wanted, total, options, report)
@@ -114,10 +124,9 @@ def _prepare(files: list[SourceFile], name: str, options: PublishOptions, report
         files=tuple(_entry(file, hashed) for file, hashed in zip(files, hashes.files, strict=True)),
         license=options.license,
         description=options.description,
-        base_revision=None if options.base_revision is None else parse_revision(options.base_revision),
+        base_revision=base_revision,
         created=options.created,
     )
-    revision = None if options.revision is None else parse_revision(options.revision)
     manifest = with_revision(manifest, revision)
     try:
         # What is published must be readable: the strict parser is the judge.
