@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import make_model
 from running import CommandLine, Seeder
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
@@ -41,3 +42,15 @@ def test_minilm_is_published_seeded_fetched_by_magnet_and_found_by_the_hub_clien
     assert NAME in listed.stdout
     assert "warning" not in (listed.stdout + listed.stderr).lower()
     assert cli.ok("verify", NAME).code == 0
+
+
+def test_a_relative_folder_and_several_named_in_one_word_are_seeded(
+    cli: CommandLine, seeder: Seeder, model: Path, tmp_path: Path
+) -> None:
+    make_model(tmp_path / "second", size=200_000, seed=8)
+    seeding = seeder(f"org/first={model.name}", "org/second=./second", releases=2)
+    for magnet, name, source in zip(
+        seeding.magnets, ("org/first", "org/second"), (model, tmp_path / "second"), strict=True
+    ):
+        snapshot = Path(cli.ok("fetch", magnet, "--name", name).result)
+        assert (snapshot / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()

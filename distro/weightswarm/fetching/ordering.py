@@ -8,10 +8,25 @@ fetchers then hold different files and have something to trade, and each still f
 from __future__ import annotations
 
 import random
+from typing import Protocol
 
-from weightswarm.swarm import Torrent
+from weightswarm.swarm import TorrentStatus
 
 WINDOW_BYTES = 256 * 1024 * 1024
+
+
+class Orderable(Protocol):
+    """What an order is imposed on: a `swarm.Torrent`."""
+
+    @property
+    def status(self) -> TorrentStatus:
+        """Who is connected."""
+
+    def set_sequential(self, sequential: bool) -> None:
+        """Ask for pieces in order, or rarest first."""
+
+    def prefer(self, files: set[int]) -> None:
+        """Ask for the pieces of `files` before those of others."""
 
 
 class FileOrder:
@@ -24,7 +39,7 @@ class FileOrder:
         self._window: set[int] = set()
         self._in_order: bool | None = None
 
-    def update(self, torrent: Torrent, done: set[int]) -> None:
+    def update(self, torrent: Orderable, done: set[int]) -> None:
         """Adapt to who is connected and to which files are done."""
         status = torrent.status
         in_order = status.peers == status.seeds

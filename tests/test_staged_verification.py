@@ -1,0 +1,163 @@
+"""Staged files are hashed as far as they can be read, and nothing that changed afterwards passes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from test_pieces_of_files import PIECE, torrent
+from weightswarm.errors import ContentMismatch
+from weightswarm.fetching.ordering import WINDOW_BYTES, FileOrder
+from weightswarm.fetching.verification import StagedVerification
+from weightswarm.metainfo import PieceMap, TorrentVersion
+from weightswarm.swarm import TorrentStatus
+from weightswarm.verifying import Expectation
+
+SIZES = [5 * PIECE + 3, 0, PIECE]
+
+
+class Staged:
+    """Three staged files and what each must be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pieces = PieceMap(torrent(folder, SIZES, TorrentVersion.HYBRID))
+        self.files = {index: folder / f"f{index:04}" for index in range(len(SIZES))}
+        self.expectations = {
+            index: Expectation(path.name, SIZES[index], hashlib.sha256(path.read_bytes()).hexdigest())
+            for index, path in self.files.items()
+        }
+
+    def verification(self) -> StagedVerification:
+        """Return a verification that has read nothing yet."""
+        return StagedVerification(self.files, self.expectations, self.pieces)
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> Staged:
+    """Three files: of six pieces, of none, of one."""
+    return Staged(tmp_path)
+
+
+def settle(verification: StagedVerification) -> None:
+    """Collect until nothing is being hashed."""
+    deadline = time.monotonic() + 10
+    verification.collect()
+    while verification.busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+        verification.collect()
+
+
+def test_a_file_is_done_only_when_every_piece_of_it_could_be_read(staged: Staged) -> None:
+    verification = staged.verification()
+    for piece in (1, 0, 3, 5, 4):
+        verification.readable({piece})
+        settle(verification)
+        assert 0 not in verification.done
+    assert verification.hashed == 2 * PIECE, "pieces 0 and 1 are a prefix; what lies behind the gap waits"
+    verification.readable({2})
+    settle(verification)
+    assert verification.done == {0}
+    verification.all_readable()
+    settle(verification)
+    assert verification.done == {0, 1, 2}
+    assert verification.hashed == sum(SIZES), "every byte is read once"
+    verification.check_untouched()
+    verification.close()
+
+
+@pytest.mark.parametrize("offset", [0, 2 * PIECE, SIZES[0] - 1])
+def test_a_wrong_byte_is_named_wherever_it_is(staged: Staged, offset: int) -> None:
+    with staged.files[0].open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff")
+    verification = staged.verification()
+    verification.all_readable()
+    with pytest.raises(ContentMismatch, match="f0000 is not what the manifest says") as caught:
+        settle(verification)
+    assert caught.value.paths == ("f0000",)
+    verification.close()
+
+
+def test_a_file_that_is_too_long_or_too_short_does_not_pass(staged: Staged) -> None:
+    for size in (SIZES[0] + 1, SIZES[0] - 1):
+        os.truncate(staged.files[0], size)
+        verification = staged.verification()
+        verification.all_readable()
+        with pytest.raises(ContentMismatch, match="wrong size"):
+            settle(verification)
+        verification.close()
+
+
+def test_a_file_that_is_replaced_while_it_comes_does_not_pass(staged: Staged) -> None:
+    verification = staged.verification()
+    verification.readable({0, 1})
+    settle(verification)
+    other = staged.files[0].with_name("other")
+    other.write_bytes(staged.files[0].read_bytes())
+    other.replace(staged.files[0])
+    verification.all_readable()
+    with pytest.raises(ContentMismatch, match="was replaced"):
+        settle(verification)
+    verification.close()
+
+
+def test_a_link_in_place_of_a_file_is_not_followed(staged: Staged, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    staged.files[2].rename(target)
+    staged.files[2].symlink_to(target)
+    verification = staged.verification()
+    verification.all_readable()
+    with pytest.raises(Exception, match="symbolic links"):
+        settle(verification)
+    verification.close()
+
+
+def test_what_is_written_to_after_its_hash_is_refused(staged: Staged) -> None:
+    verification = staged.verification()
+    verification.all_readable()
+    settle(verification)
+    with staged.files[2].open("r+b") as file:
+        file.write(b"later")
+    with pytest.raises(ContentMismatch, match="f0002 was written to after it was verified"):
+        verification.check_untouched()
+    verification.close()
+
+
+class RecordedTorrent:
+    """Stands for a torrent in a session: keeps what it was asked to prefer."""
+
+    def __init__(self) -> None:
+        self.status: TorrentStatus = TorrentStatus(peers=1, seeds=1)
+        self.sequential: list[bool] = []
+        self.preferred: list[set[int]] = []
+
+    def set_sequential(self, sequential: bool) -> None:
+        """Note the order asked for."""
+        self.sequential.append(sequential)
+
+    def prefer(self, files: set[int]) -> None:
+        """Note the files asked for first."""
+        self.preferred.append(set(files))
+
+
+def test_files_come_in_order_from_seeds_and_a_few_at_a_time_among_fetchers() -> None:
+    sizes = dict.fromkeys(range(8), WINDOW_BYTES // 2)
+    order, torrent_ = FileOrder(sizes), RecordedTorrent()
+    order.update(torrent_, set())
+    assert torrent_.sequential == [True]
+    assert torrent_.preferred == []
+    torrent_.status = TorrentStatus(peers=2, seeds=1)
+    order.update(torrent_, set())
+    assert torrent_.sequential == [True, False]
+    assert len(torrent_.preferred[-1]) == 2
+    done = torrent_.preferred[-1]
+    order.update(torrent_, done)
+    assert len(torrent_.preferred[-1]) == 2
+    assert not torrent_.preferred[-1] & done
+    order.update(torrent_, done)
+    assert len(torrent_.preferred) == 2, "nothing changed, nothing is asked for"
