@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export WEIGHTSWARM_NETWORK ?= loopback
+export MODEL
 
 .PHONY: demo test lint types layers check packages format clean
 
 demo: $(VENV)/demo  ## publish, seed, fetch, verify and open a model on this machine alone; MODEL=path for your own
-	$(BIN)/weightswarm demo $(if $(MODEL),'$(MODEL)')
+	$(BIN)/weightswarm demo $${MODEL:+"$$MODEL"}
 
 test: $(VENV)/test packages lint types layers check  ## everything: lint, types, layers, tests
 

@@ -55,7 +55,7 @@ USAGE_ERRORS = [
     ["fetch", NOWHERE, "--seed", "--local-dir", "x"],
     ["seed", "small", "--name", NAME, "--seed-ratio", "-1"],
     ["rm"],
-    ["show", "///"],
+    ["show", "a//b"],
 ]
 
 

@@ -39,7 +39,8 @@ GOLDEN_SHA256 = "de54ffd774511d62f8298b2d90456de16c20a546006e72070e491066445244d
 def file_entries(draw: st.DrawFn, path: str) -> FileEntry:
     size = draw(st.sampled_from([0, 1, 16384, 2**48]) | st.integers(0, 2**48))
     sha256 = draw(hex_digits(64)) if size else EMPTY
-    blob_id = draw(st.none() | st.just(sha256) | hex_digits(40))
+    git = hex_digits(40) if size else st.just("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
+    blob_id = draw(st.none() | st.just(sha256) | git)
     return FileEntry(path, size, sha256, draw(hex_digits(64)) if size else None, blob_id)
 
 

@@ -1,6 +1,6 @@
 """`python -m weightswarm`."""
 
-from weightswarm.cli.main import main
+from weightswarm.cli.start import main
 
 if __name__ == "__main__":
     main()

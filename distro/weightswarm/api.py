@@ -22,12 +22,13 @@ from weightswarm.fetching import (
     fetch_source,
 )
 from weightswarm.magnet import MagnetLink
-from weightswarm.manifest import parse_model_name
+from weightswarm.manifest import parse_model_name, parse_reference
 from weightswarm.progress import Report, silent
 from weightswarm.publishing import PublishOptions, Release, check_output, prepare_cached, prepare_path, write_release
 from weightswarm.registry import DirectoryRegistry, RegistryEntry, bundled_registry
 from weightswarm.repairing import Verification, VerifyOptions, verify_target
 from weightswarm.seeding import SeededRelease, SeedOptions, seed_releases
+from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
 from weightswarm.swarm import NetworkOptions
 
 PathLike = str | os.PathLike[str]
@@ -59,9 +60,10 @@ def publish(
     """
     for folder in (output, registry):
         if folder is not None:
-            check_output(Path(folder))
+            _check_apart(user_path(folder), source)
+            check_output(user_path(folder))
     release = prepare(source, name=name, cache_dir=cache_dir, options=options, report=report)
-    manifest_path, torrent_path = write_release(release, Path(output))
+    manifest_path, torrent_path = write_release(release, Path(output).expanduser())
     magnet = release.magnet()
     if registry is not None:
         entry = RegistryEntry(
@@ -71,7 +73,7 @@ def publish(
             release.manifest.to_bytes(),
             release.metainfo.data,
         )
-        DirectoryRegistry(Path(registry)).add(entry)
+        DirectoryRegistry(user_path(registry)).add(entry)
     return Published(release, magnet, manifest_path, torrent_path)
 
 
@@ -91,15 +93,18 @@ def prepare(
     label, equals, rest = str(source).partition("=")
     if equals and _is_name(label):
         name, source = label, rest
-    path = Path(source).expanduser()
-    if path.exists():
+    path = user_path(source)
+    if is_file(path) or is_folder(path) or looks_like_path(str(source)):
         if name is None:
             raise InvalidInput(f"{path} needs a name", hint="say what it is called: --name org/model")
         return prepare_path(path, name, chosen, report)
     if not _is_name(str(source)):
-        raise NotFound(f"There is no file or folder {source}", hint="a model in the cache is named org/model")
-    model, _, revision = str(source).partition("@")
-    repository, found = ModelCache(cache_root(cache_dir)).resolve(model, revision or None)
+        raise NotFound(
+            f"There is no file or folder {str(source)[:200]}", hint="a model in the cache is named org/model"
+        )
+    if name is not None:
+        raise InvalidInput(f"{source} has its name already", hint="--name is for folders and files")
+    repository, found = ModelCache(cache_root(cache_dir)).resolve(*parse_reference(str(source)))
     return prepare_cached(repository, found, chosen, report)
 
 
@@ -211,11 +216,18 @@ def all_registries(folders: Iterable[PathLike]) -> list[DirectoryRegistry]:
     """Return the registries in `folders`, in order, then the one that ships with the program."""
     found = []
     for folder in folders:
-        path = Path(folder).expanduser()
-        if not path.is_dir():
+        path = user_path(folder)
+        if not is_folder(path):
             raise NotFound(f"There is no registry folder {path}")
         found.append(DirectoryRegistry(path))
     return [*found, bundled_registry()]
+
+
+def _check_apart(output: Path, source: PathLike) -> None:
+    """Refuse to write what is published into the folder that is published: it would be another release next time."""
+    folder = user_path(str(source).partition("=")[2] or source)
+    if is_folder(folder) and (output == folder or folder in output.parents):
+        raise InvalidInput(f"{output} is in the folder that is published", hint="choose another with --output DIR")
 
 
 def _is_name(text: str) -> bool:

@@ -158,7 +158,7 @@ def _clean(value: str) -> str:
 
 
 def _unwrapped(text: str) -> str:
-    return text.strip().strip("<>\"'`").strip()
+    return text.strip().strip("<>\"'`\u201c\u201d\u2018\u2019").strip()
 
 
 def _exact_topics(topics: list[str]) -> InfoHash:

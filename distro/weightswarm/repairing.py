@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,17 +23,17 @@ from weightswarm.cache import (
     utc_now,
 )
 from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
-from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.errors import InvalidInput, NotFound, WeightswarmError
 from weightswarm.fetching.expected import Expected, expected_by_file
-from weightswarm.fetching.plan import check_space
+from weightswarm.fetching.plan import check_space, stage_copy
 from weightswarm.fetching.transfer import Transfer, staged_paths
-from weightswarm.manifest import Manifest, parse_manifest
-from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo
+from weightswarm.manifest import Manifest, parse_manifest, parse_reference
+from weightswarm.metainfo import Metainfo, check_agreement, magnet_of, parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.registry import DirectoryRegistry, find_name
-from weightswarm.storage import clone_or_copy, storage_errors
+from weightswarm.storage import clone_or_copy, is_file, is_folder, looks_like_path, storage_errors, user_path
 from weightswarm.swarm import NetworkOptions, Swarm
-from weightswarm.verifying import Expectation, Fault, Finding
+from weightswarm.verifying import Expectation, Fault, Finding, check_file
 from weightswarm.verifying import Report as Verdict
 
 
@@ -87,18 +88,31 @@ def verify_target(
         repaired = _repair(subject, verdict.findings, options, report)
         verdict = _verify(subject, report)
     if verdict.ok and subject.record is not None:
-        save_record(replace(subject.record, verified=utc_now()))
+        _note_verified(subject.record, report)
     return Verification(subject.root, verdict, subject.record is not None and not subject.record.complete, repaired)
 
 
+def _note_verified(record: ReleaseRecord, report: Report) -> None:
+    """Write down that a release was verified, if it still is what was looked at."""
+    try:
+        with hold(record.repository.lock):
+            now = load_record(record.repository, record.manifest.revision)
+            if now is not None and now.manifest == record.manifest:
+                save_record(replace(now, verified=utc_now()))
+    except WeightswarmError as error:
+        report(Note(f"The time of this verification could not be noted: {error}"))
+
+
 def _verify(subject: _Subject, report: Report) -> Verdict:
-    total = subject.expected.total_size
+    total = subject.expected.size_below(subject.root)
     done = 0
+    lock = threading.Lock()
 
     def count(size: int) -> None:
         nonlocal done
-        done += size
-        report(Progress(Phase.VERIFYING, min(done, total) if total else done, total))
+        with lock:
+            done += size
+            report(Progress(Phase.VERIFYING, min(done, total), total))
 
     return subject.expected.verify(subject.root, count)
 
@@ -109,14 +123,15 @@ def _verify(subject: _Subject, report: Report) -> Verdict:
 def _subject(
     target: str, cache: ModelCache, registries: Sequence[DirectoryRegistry], options: VerifyOptions
 ) -> _Subject:
-    path = Path(target).expanduser()
-    if path.is_dir():
+    path = user_path(target)
+    if is_folder(path):
         cached = _as_snapshot(path, cache)
         return _folder(path, options) if cached is None else _snapshot(*cached, cache, registries, options)
-    if path.exists():
+    if is_file(path):
         raise InvalidInput(f"{target} is a file", hint="verify the folder that it belongs to")
-    name, _, revision = target.partition("@")
-    repository, found = cache.resolve(name, revision or None)
+    if looks_like_path(target):
+        raise NotFound(f"There is no folder {target}")
+    repository, found = cache.resolve(*parse_reference(target))
     return _snapshot(repository, found, cache, registries, options)
 
 
@@ -155,7 +170,10 @@ def _snapshot(
     record = load_record(repository, revision)
     if options.manifest is not None:
         expected = expected_by_file(options.manifest)
-        placement = None if expected.manifest is None else CachePlacement(cache, repository, expected.manifest)
+        same = expected.manifest is not None and expected.manifest.revision == revision
+        placement = (
+            CachePlacement(cache, repository, expected.manifest, mending=True) if expected.manifest and same else None
+        )
         return _Subject(root, expected, expected.manifest, expected.metainfo, placement)
     if record is not None:
         manifest, torrent = record.manifest, record.torrent
@@ -171,7 +189,7 @@ def _snapshot(
         Expected.of_entries(wanted),
         manifest,
         None if torrent is None else parse_metainfo(torrent),
-        CachePlacement(cache, repository, manifest),
+        CachePlacement(cache, repository, manifest, mending=True),
         record,
     )
 
@@ -199,6 +217,7 @@ def _repair(
             f"{subject.root} cannot be repaired: no torrent of this release is kept here",
             hint="pass its .torrent with --manifest, or fetch it again",
         )
+    check_agreement(metainfo, manifest)
     entries = {entry.path: entry for entry in manifest.files}
     bad = [entries[f.path] for f in findings if f.fault is not Fault.EXTRA and f.path in entries]
     staging = Staging(placement.staging_parent, metainfo.info_hash)
@@ -207,10 +226,10 @@ def _repair(
         staged = {}
         for entry in bad:
             if entry.size == 0:
-                staged[entry.path] = staging.reused_file(entry.path)
-                staged[entry.path].touch()
+                if (empty := stage_copy(entry, [], staging)) is not None:
+                    staged[entry.path] = empty
             else:
-                _copy_aside(subject.root / entry.path, staging.swarm_file(entry.path))
+                _copy_aside(subject.root / entry.path, staging.swarm_file(entry.path), entry.size)
         wanted = {entry.path: Expectation.of(entry) for entry in bad if entry.size}
         torrent = metainfo.data
         if wanted:
@@ -222,13 +241,20 @@ def _repair(
                 staged.update(staged_paths(transfer))
                 report(Note(f"Repaired with {transfer.received:,} bytes from the swarm."))
         wrong = {finding.path for finding in findings}
-        kept = [e.path for e in manifest.files if e.path not in wrong and os.path.exists(subject.root / e.path)]
+        kept = []
+        for entry in (entry for entry in manifest.files if entry.path not in wrong):
+            held = placement.held(entry)
+            if held is not None and check_file(held, Expectation.of(entry)) is None:
+                kept.append(entry.path)
+            elif (copy := stage_copy(entry, [subject.root / entry.path], staging)) is not None:
+                # Good, but not where this release keeps it: such as a plain file in a snapshot.
+                staged[entry.path] = copy
         placement.place(VerifiedFiles(staged, tuple(kept), torrent, metainfo.info_hash, utc_now(), staging.folder))
         staging.discard()
     return tuple(sorted(staged))
 
 
-def _copy_aside(source: Path, target: Path) -> None:
+def _copy_aside(source: Path, target: Path, size: int) -> None:
     """Put a copy of a damaged file where the swarm will mend it; a missing one is left to come whole."""
     target.unlink(missing_ok=True)
     try:
@@ -238,5 +264,8 @@ def _copy_aside(source: Path, target: Path) -> None:
     with storage_errors(target):
         try:
             clone_or_copy(descriptor, target)
+            if target.stat().st_size > size:
+                # The swarm mends pieces; what follows the last one it would leave.
+                os.truncate(target, size)
         finally:
             os.close(descriptor)

@@ -12,10 +12,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from weightswarm.errors import OutOfSpace, StorageFailure
+from weightswarm.errors import InvalidInput, StorageFailure
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _COPY_CHUNK = 64 * 1024 * 1024
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gave, absolute and without `..`. Raises `InvalidInput` for one that names nothing."""
+    given = os.fspath(text)
+    if not given or "\0" in given:
+        raise InvalidInput("A path is empty", hint="is a variable in the command line unset? '.' is the current folder")
+    try:
+        return Path(os.path.abspath(Path(given).expanduser()))
+    except RuntimeError:
+        raise InvalidInput(f"There is no such user: {given[:80]}") from None
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file stands at `path`; what is too long to be a path is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder stands at `path`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def looks_like_path(text: str) -> bool:
+    """Tell whether a user who typed `text` meant a path: it starts like one, or ends like a torrent."""
+    return text.startswith(("/", "./", "../", "~")) or text in (".", "..") or text.endswith((".torrent", ".json"))
 
 
 @contextmanager
@@ -26,7 +58,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         named = str(error.filename or path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(named, needed=0, free=0) from error
+            raise StorageFailure(named, "the disk is full", hint="free some space and try again") from error
         raise StorageFailure(named, error.strerror or str(error)) from error
 
 
@@ -42,6 +74,11 @@ def sync_folder(folder: Path) -> None:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that `path` holds all of `data` or what it held before, even across a power cut."""
     make_real_folder(path.parent)
+    with storage_errors(path):
+        _write_atomically(path, data)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -125,7 +162,7 @@ def allocated_bytes(path: Path) -> int:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder and all in it; links are removed, never followed. A missing folder is no error."""
-    with suppress(FileNotFoundError):
+    with storage_errors(folder), suppress(FileNotFoundError):
         if stat.S_ISLNK(os.lstat(folder).st_mode):
             folder.unlink()
         else:

@@ -24,6 +24,7 @@ class Fault(Enum):
     WRONG_SIZE = "wrong size"
     WRONG_HASH = "wrong hash"
     UNREADABLE = "unreadable"
+    UNKNOWN = "no hash known"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,20 +12,20 @@ from pathlib import Path
 
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.manifest import FileEntry, is_revision, parse_model_name
+from weightswarm.storage import user_path
 
 
 def cache_root(explicit: str | os.PathLike[str] | None = None) -> Path:
     """Return the cache's folder: `explicit`, or where huggingface_hub looks (its environment variables, in order)."""
     if explicit is not None:
-        return Path(explicit).expanduser().absolute()
+        return user_path(explicit)
     environment = os.environ
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if environment.get(variable):
-            return Path(environment[variable]).expanduser().absolute()
+            return user_path(environment[variable])
     if environment.get("HF_HOME"):
-        return Path(environment["HF_HOME"]).expanduser().absolute() / "hub"
-    caches = Path(environment.get("XDG_CACHE_HOME") or "~/.cache")
-    return caches.expanduser().absolute() / "huggingface" / "hub"
+        return user_path(environment["HF_HOME"]) / "hub"
+    return user_path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,11 @@ class Repository:
         """Names of revisions, `main` above all."""
         return self.path / "refs"
 
+    @property
+    def lock(self) -> Path:
+        """The lock that whoever changes the repository holds."""
+        return self.path.parent / ".locks" / self.path.name / "weightswarm.lock"
+
     def snapshot(self, revision: str) -> Path:
         """The folder a loader opens."""
         return self.snapshots / revision
@@ -66,14 +71,14 @@ class Repository:
         """The revisions that have a snapshot, sorted."""
         try:
             return tuple(sorted(e.name for e in os.scandir(self.snapshots) if is_revision(e.name) and e.is_dir()))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return ()
 
     def main(self) -> str | None:
         """The revision that `refs/main` names, None when there is none."""
         try:
             text = (self.refs / "main").read_bytes()[:64].decode("ascii", "replace").strip()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return None
         return text if is_revision(text) else None
 
@@ -98,7 +103,7 @@ class ModelCache:
         found = []
         try:
             folders = sorted(e.name for e in os.scandir(self.root) if e.name.startswith("models--") and e.is_dir())
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:
             return ()
         for folder in folders:
             try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from weightswarm.cache.destination import VerifiedFiles
 from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.cache.locks import hold
-from weightswarm.cache.records import ReleaseRecord, load_record, save_record
+from weightswarm.cache.records import ReleaseRecord, load_record, missing_paths, save_record
 from weightswarm.errors import ContentMismatch, StorageFailure
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.storage import make_real_folder, remove_tree, storage_errors, sync_folder, write_atomically
@@ -19,12 +19,14 @@ from weightswarm.verifying import Expectation, Fault, check_file
 
 @dataclass(frozen=True, slots=True)
 class CachePlacement:
-    """A release's place in the model cache. `set_main` moves `refs/main` even from another revision."""
+    """A release's place in the model cache. `set_main` moves `refs/main` even from another revision;
+    `mending` lets damaged files of a snapshot be replaced that has no record of ours."""
 
     cache: ModelCache
     repository: Repository
     manifest: Manifest
     set_main: bool = False
+    mending: bool = False
 
     @property
     def staging_parent(self) -> Path:
@@ -46,43 +48,60 @@ class CachePlacement:
 
         A revision means one set of files: who wants to replace it removes it first.
         """
-        revision = self.manifest.revision
-        record = load_record(self.repository, revision)
-        if record is not None and record.manifest != self.manifest:
-            paths = tuple(sorted({entry.path for entry in {*record.manifest.files} ^ {*self.manifest.files}}))
-        elif record is None and self.target.is_dir():
-            found = (check_file(self.target / entry.path, Expectation.of(entry)) for entry in self.manifest.files)
-            paths = tuple(finding.path for finding in found if finding and finding.fault is not Fault.MISSING)
-        else:
+        self._check_record()
+        known = load_record(self.repository, self.manifest.revision) is not None
+        if known or self.mending or not self.target.is_dir():
             return
-        if paths or record is not None:
-            raise ContentMismatch(
-                f"The cache holds another {self.repository.name}@{revision[:8]} already;"
-                f" it differs in {', '.join(paths[:5]) or 'its description'}",
-                paths=paths,
-                hint=f"to replace it: weightswarm rm {self.repository.name}@{revision[:8]}",
-            )
+        found = (check_file(self.target / entry.path, Expectation.of(entry)) for entry in self.manifest.files)
+        if paths := tuple(f.path for f in found if f is not None and f.fault is not Fault.MISSING):
+            raise self._conflict(paths)
+
+    def _check_record(self) -> None:
+        record = load_record(self.repository, self.manifest.revision)
+        if record is not None and record.manifest != self.manifest and self.target.is_dir():
+            raise self._conflict(tuple(sorted({e.path for e in {*record.manifest.files} ^ {*self.manifest.files}})))
+
+    def _conflict(self, paths: tuple[str, ...]) -> ContentMismatch:
+        shown = f"{self.repository.name}@{self.manifest.revision[:8]}"
+        return ContentMismatch(
+            f"The cache holds another {shown} already; it differs in {', '.join(paths[:5]) or 'its description'}",
+            paths=paths,
+            hint=f"to replace it: weightswarm rm {shown}",
+        )
 
     def place(self, files: VerifiedFiles) -> None:
         """See `Placement`. Files of equal content share one blob."""
         repository = self.repository
-        lock = self.cache.root / ".locks" / repository.path.name / "weightswarm.lock"
-        with hold(lock), storage_errors(repository.path):
+        with hold(repository.lock), storage_errors(repository.path):
+            # Both may have changed while the download ran: the cache is shared with other processes.
+            self._check_record()
+            entries = {entry.path: entry for entry in self.manifest.files}
+            self._check_kept([entries[path] for path in files.kept])
             for folder in (repository.blobs, repository.snapshots, repository.refs):
                 make_real_folder(folder, below=self.cache.root)
-            entries = {entry.path: entry for entry in self.manifest.files}
             for path, file in files.staged.items():
                 os.chmod(file, 0o444, follow_symlinks=False)
                 os.replace(file, repository.blob(entries[path]))
             sync_folder(repository.blobs)
             earlier = load_record(repository, self.manifest.revision)
-            here = {*files.staged, *files.kept, *(earlier.paths if earlier else ())}
+            before = {*earlier.paths} - {*missing_paths(earlier, list(earlier.paths))} if earlier else set()
+            here = {*files.staged, *files.kept, *before}
             paths = tuple(path for path in entries if path in here)
             save_record(ReleaseRecord(repository, self.manifest, files.torrent, files.info_hash, paths, files.verified))
             self._link([entries[path] for path in (*files.staged, *files.kept)], files.scratch / "snapshot")
             if self.set_main or repository.main() is None:
                 # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
                 write_atomically(repository.refs / "main", self.manifest.revision.encode())
+
+    def _check_kept(self, entries: list[FileEntry]) -> None:
+        for entry in entries:
+            blob = self.repository.blob(entry)
+            if not blob.is_file() or blob.stat().st_size != entry.size:
+                raise ContentMismatch(
+                    f"{entry.path} was removed from the cache meanwhile; nothing was placed",
+                    paths=(entry.path,),
+                    hint="fetch again: what came is kept",
+                )
 
     def _link(self, entries: list[FileEntry], scratch: Path) -> None:
         """Show the files in the snapshot: a new one appears whole; a partial one gains whole files."""

@@ -80,9 +80,11 @@ def drop_record(repository: Repository, revision: str) -> None:
     remove_tree(repository.record(revision))
 
 
-def find_by_info_hash(cache: ModelCache, info_hash: InfoHash) -> ReleaseRecord | None:
-    """Return the cached release that a torrent became, None when there is none."""
+def find_by_info_hash(cache: ModelCache, info_hash: InfoHash, name: str | None = None) -> ReleaseRecord | None:
+    """Return the cached release that a torrent became, under `name` or under any; None when there is none."""
     for repository in cache.repositories():
+        if name not in (None, repository.name):
+            continue
         for revision in recorded_revisions(repository):
             try:
                 document = json.loads((repository.record(revision) / "record.json").read_bytes())
@@ -100,7 +102,7 @@ def recorded_revisions(repository: Repository) -> tuple[str, ...]:
     """Return the revisions that have a record, sorted."""
     try:
         return tuple(sorted(e.name for e in os.scandir(repository.path / ".weightswarm") if is_revision(e.name)))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return ()
 
 

@@ -8,16 +8,17 @@ from pathlib import Path
 
 from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.cache.locks import hold, hold_if_free
-from weightswarm.cache.records import drop_record
+from weightswarm.cache.records import drop_record, load_record
 from weightswarm.storage import remove_tree, storage_errors
 
 
-def remove_revision(cache: ModelCache, repository: Repository, revision: str) -> int:
+def remove_revision(repository: Repository, revision: str) -> int:
     """Remove one revision and return the bytes freed. Refs that name it go with it."""
-    lock = cache.root / ".locks" / repository.path.name / "weightswarm.lock"
-    with hold(lock), storage_errors(repository.path):
+    with hold(repository.lock), storage_errors(repository.path):
         snapshot = repository.snapshot(revision)
         candidates = _blobs_of(repository, snapshot)
+        if (record := load_record(repository, revision)) is not None:
+            candidates |= {repository.blob(entry).name for entry in record.manifest.files}
         for ref in _refs_to(repository, revision):
             ref.unlink(missing_ok=True)
         remove_tree(snapshot)

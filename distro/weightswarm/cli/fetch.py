@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from weightswarm.cli import signals
 from weightswarm.cli.options import (
+    TRACKER_SCHEMES,
+    WEB_SEED_SCHEMES,
     cache_options,
     network_from,
     network_options,
@@ -18,10 +19,13 @@ from weightswarm.cli.options import (
     output_options,
     positive,
     registry_options,
+    urls,
 )
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.errors import StorageFailure, printable
+from weightswarm.magnet import looks_like_magnet
 from weightswarm.progress import Note
+from weightswarm.storage import user_path
 
 if TYPE_CHECKING:
     from weightswarm.fetching import FetchPlan, FetchResult
@@ -71,14 +75,16 @@ def fetch_command(
 
     network = network_from(options)
     chosen = FetchOptions(
-        local_dir=None if local_dir is None else Path(local_dir).expanduser().absolute(),
+        local_dir=None if local_dir is None else user_path(local_dir),
         manifest=None if manifest is None else _read(manifest),
         network=network,
+        trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
+        web_seeds=urls("--web-seed", options.pop("web_seeds"), WEB_SEED_SCHEMES),
         **options,
     )
     if keep_seeding and local_dir is not None:
         raise click.UsageError("--seed serves the cache, and --local-dir places nothing there")
-    text = sys.stdin.read(64 * 1024) if source == "-" else source
+    text = magnet_in(sys.stdin.read(64 * 1024)) if source == "-" else source
     with reporting(quiet) as report:
         if dry_run:
             plan = api.plan_fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
@@ -96,9 +102,14 @@ def fetch_command(
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
+        return user_path(path).read_bytes()
     except OSError as error:
         raise StorageFailure(path, error.strerror or str(error)) from error
+
+
+def magnet_in(text: str) -> str:
+    """Return the first line that holds a magnet, or all of `text` when none does."""
+    return next((line for line in text.splitlines() if looks_like_magnet(line)), text)
 
 
 def _show_plan(plan: FetchPlan, as_json: bool) -> None:
@@ -132,6 +143,11 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
         click.echo(json.dumps(document, indent=2))
         return
     if not quiet:
+        if result.verified_before is not None:
+            when = result.verified_before.replace("T", " ")
+            click.echo(f"Already here, verified {when}; to verify it now: weightswarm verify {result.name}", err=True)
+            click.echo(str(result.path))
+            return
         reused = f", {size_text(result.reused)} reused" if result.reused else ""
         click.echo(
             f"Verified {result.name}@{result.revision[:8]}: {size_text(result.downloaded)} downloaded{reused}", err=True

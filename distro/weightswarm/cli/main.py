@@ -55,14 +55,8 @@ def weightswarm() -> None:
     """
 
 
-def main() -> None:
-    """Run the command line and exit."""
-    sys.exit(run())
-
-
 def run() -> int:
     """Run the command line and return its exit code."""
-    signals.install()
     try:
         outcome = weightswarm.main(prog_name="weightswarm", standalone_mode=False)
         sys.stdout.flush()
@@ -80,6 +74,10 @@ def run() -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to say, and Python may not try to flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.FAILURE
+    except OSError as error:
+        # What no room turned into an error of its own, such as a full disk behind stdout.
+        click.echo(f"Error: {error.filename or 'output'}: {error.strerror or error}", err=True)
         return exit_codes.FAILURE
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)

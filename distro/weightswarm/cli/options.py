@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+TRACKER_SCHEMES = ("udp", "http", "https", "ws", "wss")
+WEB_SEED_SCHEMES = ("http", "https")
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 
@@ -141,3 +143,12 @@ def positive(name: str) -> Callable[[click.Context, click.Parameter, float | Non
         return value
 
     return check
+
+
+def urls(option_name: str, given: tuple[str, ...], schemes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the URLs of an option, each once; one that is none, or of another scheme, is a usage error."""
+    for url in given:
+        scheme, separator, rest = url.partition("://")
+        if scheme.lower() not in schemes or not separator or not rest or not url.isprintable() or " " in url:
+            raise click.UsageError(f"{option_name} {url!r} is no {', '.join(schemes)} URL")
+    return tuple(dict.fromkeys(given))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from weightswarm.cli.options import Size, cache_options, option, output_options
+from weightswarm.cli.options import TRACKER_SCHEMES, WEB_SEED_SCHEMES, Size, cache_options, option, output_options, urls
 from weightswarm.cli.reporting import reporting, size_text
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
         created=created,
         rehash=options.pop("rehash"),
         torrent=TorrentOptions(
-            trackers=_urls("--tracker", options.pop("trackers"), ("udp", "http", "https", "ws", "wss")),
-            web_seeds=_urls("--web-seed", options.pop("web_seeds"), ("http", "https")),
+            trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
+            web_seeds=urls("--web-seed", options.pop("web_seeds"), WEB_SEED_SCHEMES),
             private=options.pop("private"),
             comment=options.pop("comment"),
             created=None if created is None else _seconds(created),
@@ -119,14 +119,6 @@ def publish_command(
 
 def _short(path: Path) -> str:
     return str(path) if str(path.parent) != "." else path.name
-
-
-def _urls(option_name: str, urls: tuple[str, ...], schemes: tuple[str, ...]) -> tuple[str, ...]:
-    for url in urls:
-        scheme, separator, rest = url.partition("://")
-        if scheme.lower() not in schemes or not separator or not rest or not url.isprintable() or " " in url:
-            raise click.UsageError(f"{option_name} {url!r} is no {', '.join(schemes)} URL")
-    return tuple(dict.fromkeys(urls))
 
 
 def _seconds(created: str) -> int:

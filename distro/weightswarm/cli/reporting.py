@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,15 @@ def reporting(quiet: bool) -> Iterator[Report]:
         yield silent
         return
     reporter: _Reporter = _Bars() if sys.stderr.isatty() else _Lines()
+    lock = threading.Lock()
+
+    def report(event: Progress | Note) -> None:
+        # Hashing threads report too.
+        with lock:
+            reporter(event)
+
     try:
-        yield reporter
+        yield report
     finally:
         reporter.close()
 
@@ -67,8 +75,9 @@ class _Bars:
             return
         bar = self._bars.get(event.phase)
         if bar is None:
-            if event.phase is not Phase.METADATA:
-                self._drop(Phase.METADATA)
+            for passing in (Phase.METADATA, Phase.CHECKING):
+                if event.phase is not passing:
+                    self._drop(passing)
             bar = self._bars[event.phase] = self._bar(event)
         if event.phase in (Phase.METADATA, Phase.SEEDING):
             bar.set_description_str(_sentence(event), refresh=True)
@@ -91,7 +100,9 @@ class _Bars:
             unit_divisor=1024,
             file=sys.stderr,
             dynamic_ncols=True,
-            leave=not wordy,
+            # What is here already is no speed.
+            initial=0 if wordy else event.done,
+            leave=not wordy and event.phase is not Phase.CHECKING,
             bar_format="{desc}" if wordy else _BAR,
             mininterval=0.1,
         )

@@ -6,6 +6,7 @@ import click
 
 from weightswarm.cli.options import cache_options, option
 from weightswarm.cli.reporting import size_text
+from weightswarm.errors import InvalidInput, NotFound
 
 
 @click.command("rm")
@@ -16,12 +17,12 @@ from weightswarm.cli.reporting import size_text
 def rm_command(targets: tuple[str, ...], yes: bool, quiet: bool, cache_dir: str | None) -> None:
     """Remove models from the cache: all revisions of a name, or the one given. Blobs that others use stay."""
     from weightswarm.cache import ModelCache, cache_root, remove_revision, size_on_disk
-    from weightswarm.errors import NotFound
+    from weightswarm.manifest import parse_reference
 
     cache = ModelCache(cache_root(cache_dir))
     doomed = []
     for target in targets:
-        name, _, revision = target.partition("@")
+        name, revision = parse_reference(target)
         if revision:
             doomed.append(cache.resolve(name, revision))
         else:
@@ -33,7 +34,8 @@ def rm_command(targets: tuple[str, ...], yes: bool, quiet: bool, cache_dir: str 
         for repository, revision in doomed:
             size, _ = size_on_disk(repository, revision)
             click.echo(f"{repository.name}@{revision[:8]}  {size_text(size)}", err=True)
-        click.confirm("Remove?", abort=True, err=True)
-    freed = sum(remove_revision(cache, repository, revision) for repository, revision in doomed)
+        if quiet or not click.confirm("Remove?", err=True):
+            raise InvalidInput("Nothing was removed", hint="--yes removes without asking")
+    freed = sum(remove_revision(repository, revision) for repository, revision in doomed)
     if not quiet:
         click.echo(f"Freed {size_text(freed)}", err=True)

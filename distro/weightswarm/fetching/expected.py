@@ -22,11 +22,15 @@ _SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a tree must hold. `metainfo` is set when a torrent said so, alone where it has no manifest."""
+    """What a tree must hold. `metainfo` is set when a torrent said so, alone where it has no manifest.
+
+    `unknown` are files that belong there and that nothing gives a hash for.
+    """
 
     expectations: tuple[Expectation, ...]
     manifest: Manifest | None = None
     metainfo: Metainfo | None = None
+    unknown: tuple[str, ...] = ()
 
     @classmethod
     def of_entries(cls, entries: list[FileEntry]) -> Expected:
@@ -36,25 +40,31 @@ class Expected:
     @classmethod
     def of_blob_names(cls, snapshot: Path, blobs: Path) -> Expected:
         """What the Hub's cache says by naming blobs after their content; files that are no links say nothing."""
-        expectations = []
+        expectations, unknown = [], []
         for path in list_files(snapshot):
             file = snapshot / path
             blob = os.path.basename(os.readlink(file)) if file.is_symlink() else ""
-            sha256 = blob if re.fullmatch(r"[0-9a-f]{64}", blob) else None
-            git = blob if re.fullmatch(r"[0-9a-f]{40}", blob) else None
-            expectations.append(Expectation(path, None, sha256, git))
-        if not any(e.sha256 or e.git_sha1 for e in expectations):
+            if re.fullmatch(r"[0-9a-f]{64}", blob):
+                expectations.append(Expectation(path, None, blob))
+            elif re.fullmatch(r"[0-9a-f]{40}", blob):
+                expectations.append(Expectation(path, None, None, blob))
+            else:
+                unknown.append(path)
+        if not expectations:
             raise InvalidInput(f"{blobs.parent.name} has no manifest", hint="name one with --manifest")
-        return cls(tuple(expectations))
+        return cls(tuple(expectations), unknown=tuple(unknown))
 
-    @property
-    def total_size(self) -> int:
-        """Bytes to hash, as far as sizes are known."""
-        return sum(e.size or 0 for e in self.expectations)
+    def size_below(self, root: Path) -> int:
+        """Return the bytes to hash; sizes that nothing tells are those on disk."""
+        return sum(_size(root / e.path) if e.size is None else e.size for e in self.expectations)
 
     def verify(self, root: Path, on_bytes: Callable[[int], None]) -> Report:
         """Compare the tree below `root`."""
         report = verify_tree(root, self.expectations, on_bytes=on_bytes)
+        if self.unknown:
+            known = [f for f in report.findings if f.path not in self.unknown]
+            unknown = [Finding(path, Fault.UNKNOWN) for path in self.unknown]
+            report = Report(report.checked, report.hashed, tuple(sorted((*known, *unknown), key=lambda f: f.path)))
         if self.manifest is not None or self.metainfo is None:
             return report
         faulty = {finding.path for finding in report.findings}
@@ -64,6 +74,13 @@ class Expected:
             if path not in faulty
         ]
         return Report(report.checked, report.hashed, tuple(sorted((*report.findings, *wrong), key=lambda f: f.path)))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def expected_by_file(path: Path) -> Expected:
@@ -113,7 +130,8 @@ def _wrong_by_pieces(metainfo: Metainfo, root: Path) -> list[str]:
     located = {file.path: root / file.path for file in metainfo.files}
     if metainfo.info_hash.v2 is None:
         return wrong_by_v1(metainfo, located)
-    present = [f for f in metainfo.files if located[f.path].is_file() and located[f.path].stat().st_size == f.size]
+    readable = (f for f in metainfo.files if os.access(located[f.path], os.R_OK))
+    present = [f for f in readable if located[f.path].is_file() and _size(located[f.path]) == f.size]
     hashes = hash_tree(
         [(located[f.path], f.size) for f in present],
         piece_length=choose_piece_length(metainfo.total_size),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from weightswarm.cache import (
@@ -15,6 +15,7 @@ from weightswarm.cache import (
     ReleaseRecord,
     Staging,
     VerifiedFiles,
+    find_by_info_hash,
     find_copies,
     hold,
     load_record,
@@ -24,14 +25,15 @@ from weightswarm.cache import (
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, sort_out
-from weightswarm.fetching.source import Wanted, resolve_source
+from weightswarm.fetching.source import Wanted, kept_metainfo, resolve_source
 from weightswarm.fetching.transfer import Transfer, staged_paths
 from weightswarm.fetching.witness import manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
-from weightswarm.metainfo import Metainfo, check_agreement, parse_metainfo
+from weightswarm.metainfo import Metainfo, check_agreement
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import DirectoryRegistry
+from weightswarm.storage import user_path
 from weightswarm.swarm import Network, NetworkOptions, Swarm
 from weightswarm.verifying import Expectation
 
@@ -63,7 +65,8 @@ class FetchOptions:
 class FetchResult:
     """Where a release is. `path` is the snapshot (or the local folder); sizes in bytes.
 
-    `complete` is false when only some of the release's files are there.
+    `complete` is false when only some of the release's files are there. `verified_before` is the UTC time of the last
+    verification when everything was there already and nothing was read now.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class FetchResult:
     downloaded: int
     reused: int
     manifest: Manifest
+    verified_before: str | None = None
 
 
 def fetch_source(
@@ -88,6 +92,8 @@ def fetch_source(
     """Fetch a release, or with `dry_run` return what would be done. Raises `WeightswarmError`s, each step its own."""
     if options.name is not None:
         parse_model_name(options.name)
+    if options.local_dir is not None:
+        options = replace(options, local_dir=user_path(options.local_dir))
     loopback_only = options.network.network is Network.LOOPBACK
     wanted = resolve_source(
         source, registries=registries, cache=cache, timeout=options.timeout, loopback_only=loopback_only
@@ -102,12 +108,19 @@ class _Fetch:
         self.options = options
         self.report = report
         self.peers: tuple[PeerAddress, ...] = ()
+        self._called: str | None = None
         self._swarm: Swarm | None = None
         self._stack = ExitStack()
 
     def run(self, dry_run: bool) -> FetchResult | FetchPlan:
-        if not dry_run and (there := self._already_there(self.wanted.record)) is not None:
-            return there
+        if (known := self.wanted.metainfo) is not None:
+            record = find_by_info_hash(self.cache, known.info_hash, self._name(known))
+            if record is None and self.options.name is None and self.wanted.name is None:
+                # Nobody says what to call it now, and somebody did before.
+                record = self.wanted.record
+                self._called = None if record is None else record.repository.name
+            if not dry_run and (there := self._already_there(record)) is not None:
+                return there
         with self._stack:
             metainfo = self._metainfo()
             manifest = self._agreed_manifest(metainfo)
@@ -118,13 +131,13 @@ class _Fetch:
             return self._fetch(metainfo, manifest)
 
     def _already_there(self, record: ReleaseRecord | None) -> FetchResult | None:
-        """Return the release when the cache holds every wanted file under the name it should have."""
+        """Return the release when the cache holds every wanted file of it, by presence and size."""
         if record is None or self.options.local_dir is not None:
             return None
-        wanted_name = self.options.name or self.wanted.name
-        if wanted_name not in (None, record.repository.name):
+        if self.wanted.revision not in (None, record.manifest.revision):
             return None
-        if self.wanted.manifest is not None and self.wanted.manifest != record.manifest.to_bytes():
+        expected = (self.wanted.manifest, self.options.manifest)
+        if any(data not in (None, record.manifest.to_bytes()) for data in expected):
             return None
         entries = select_entries(record.manifest, self.options.include, self.options.exclude)
         if missing_paths(record, [entry.path for entry in entries]):
@@ -132,16 +145,17 @@ class _Fetch:
         if self.options.set_main and record.repository.main() != record.manifest.revision:
             return None
         path = record.repository.snapshot(record.manifest.revision)
-        return self._result(path, record.repository.name, record.manifest, record.complete, 0, 0)
+        return self._result(path, record.repository.name, record.manifest, record.complete, verified=record.verified)
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
     def _metainfo(self) -> Metainfo:
         if self.wanted.metainfo is not None:
             return self.wanted.metainfo
-        kept = Staging(self._staging_parent(), self.wanted.magnet.info_hash).load_metainfo()
-        if kept is not None and (metainfo := parse_metainfo(kept)).info_hash.matches(self.wanted.magnet.info_hash):
-            return metainfo
+        info_hash = self.wanted.magnet.info_hash
+        kept = kept_metainfo(Staging(self._staging_parent(), info_hash).load_metainfo(), info_hash)
+        if kept is not None:
+            return kept
         metainfo, self.peers = ask_swarm(
             self._open_swarm(), self._magnet(), timeout=self.options.timeout, report=self.report
         )
@@ -195,8 +209,8 @@ class _Fetch:
         return manifest
 
     def _name(self, metainfo: Metainfo) -> str:
-        """Who says what it is called: the user, else a registry, else nobody."""
-        vouched = self.options.name or self.wanted.name
+        """Who says what it is called: the user (now, or when it was placed), else a registry, else nobody."""
+        vouched = self.options.name or self.wanted.name or self._called
         return vouched or magnet_model_name(metainfo.name, metainfo.info_hash)
 
     def _placement(self, metainfo: Metainfo, manifest: Manifest) -> Placement:
@@ -226,8 +240,8 @@ class _Fetch:
         entries = select_entries(manifest, self.options.include, self.options.exclude)
         staging = Staging(placement.staging_parent, metainfo.info_hash)
         with hold(staging.lock, on_wait=lambda: self.report(Note("Another fetch of this release runs; waiting."))):
+            placement.check_conflicts()
             if isinstance(placement, CachePlacement):
-                placement.check_conflicts()
                 record = load_record(placement.repository, manifest.revision)
                 if (there := self._already_there(record)) is not None:
                     return there
@@ -245,12 +259,12 @@ class _Fetch:
             here = tuple(entry.path for entry in kept)
             placement.place(VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard()
-            whole = len(entries) == len(manifest.files)
+            whole = all(placement.held(entry) is not None for entry in manifest.files)
             if isinstance(placement, CachePlacement):
                 record = load_record(placement.repository, manifest.revision)
                 whole = record is not None and record.complete
             name = self._name(metainfo)
-            return self._result(placement.target, name, manifest, whole, received, reused)
+            return self._result(placement.target, name, manifest, whole, downloaded=received, reused=reused)
 
     def _transfer(self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging) -> Transfer:
         expectations = {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted}
@@ -284,14 +298,23 @@ class _Fetch:
             placement.check_conflicts()
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard()
-            return self._result(placement.target, manifest.name, manifest, True, transfer.received, 0)
+            return self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
 
     def _result(
-        self, path: Path, name: str, manifest: Manifest, complete: bool, downloaded: int, reused: int
+        self,
+        path: Path,
+        name: str,
+        manifest: Manifest,
+        complete: bool,
+        *,
+        downloaded: int = 0,
+        reused: int = 0,
+        verified: str | None = None,
     ) -> FetchResult:
         if not complete:
             self.report(Note(f"{name} is partial: some of its files were left out; a later fetch completes it."))
-        return FetchResult(path, name, manifest.revision, complete, manifest.total_size, downloaded, reused, manifest)
+        size = manifest.total_size
+        return FetchResult(path, name, manifest.revision, complete, size, downloaded, reused, manifest, verified)
 
 
 def _different_paths(manifest: Manifest, others: list[Manifest]) -> tuple[str, ...]:

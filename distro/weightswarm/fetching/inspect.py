@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.cache import ModelCache
-from weightswarm.errors import InvalidManifest
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.source import Wanted, resolve_source
 from weightswarm.magnet import InfoHash
@@ -60,7 +59,7 @@ def describe_source(
     report: Report = silent,
 ) -> Description:
     """Describe a magnet, torrent, manifest file, name or info-hash; a magnet's metadata is asked of the swarm."""
-    if (manifest := _manifest_file(Path(source).expanduser())) is not None:
+    if (manifest := _manifest_file(Path(source))) is not None:
         return _describe(None, manifest)
     loopback_only = network.network is Network.LOOPBACK
     wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, loopback_only=loopback_only)
@@ -78,10 +77,8 @@ def _manifest_file(path: Path) -> Manifest | None:
         with open(path, "rb") as file:
             head = file.read(1)
             return parse_manifest(head + file.read(64 * 1024 * 1024)) if head == b"{" else None
-    except (OSError, ValueError):
+    except OSError:
         return None
-    except InvalidManifest:
-        raise
 
 
 def _describe(wanted: Wanted | None, manifest: Manifest | None, metainfo: Metainfo | None = None) -> Description:

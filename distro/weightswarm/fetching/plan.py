@@ -84,20 +84,23 @@ def sort_out(
         held = placement.held(entry)
         if held is not None and check_file(held, Expectation.of(entry), on_bytes=count) is None:
             kept.append(entry)
-        elif (copy := _stage_copy(entry, copies.get(entry.sha256, []), staging, count)) is not None:
+        elif (copy := stage_copy(entry, copies.get(entry.sha256, []), staging, count)) is not None:
             staged[entry.path] = copy
         else:
             missing.append(entry)
     return kept, staged, missing
 
 
-def _stage_copy(entry: FileEntry, sources: list[Path], staging: Staging, count: Callable[[int], None]) -> Path | None:
-    """Copy a file's content from a blob that has it into staging, hash the copy, and return it."""
+def stage_copy(
+    entry: FileEntry, sources: list[Path], staging: Staging, count: Callable[[int], None] | None = None
+) -> Path | None:
+    """Copy a file's content from one of `sources` into staging, hash the copy, and return it; None if none has it."""
     target = staging.reused_file(entry.path)
     if entry.size == 0:
-        target.unlink(missing_ok=True)
-        target.touch()
-        return target
+        with storage_errors(target):
+            target.unlink(missing_ok=True)
+            target.touch()
+        return target if check_file(target, Expectation.of(entry)) is None else None
     for source in sources:
         target.unlink(missing_ok=True)
         try:

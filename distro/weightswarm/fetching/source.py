@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.cache import ModelCache, ReleaseRecord, find_by_info_hash, load_record
-from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.errors import InvalidInput, InvalidMetainfo, NotFound
 from weightswarm.magnet import InfoHash, MagnetLink, looks_like_magnet, parse_magnet
-from weightswarm.manifest import parse_model_name
+from weightswarm.manifest import parse_reference
 from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo
 from weightswarm.registry import DirectoryRegistry, download_metainfo, find_info_hash, find_name
-from weightswarm.storage import storage_errors
+from weightswarm.storage import is_file, looks_like_path, storage_errors, user_path
 
 _MAX_FILE = 128 * 1024 * 1024
 _INFO_HASH = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}|[A-Z2-7]{32}")
@@ -21,7 +22,8 @@ _INFO_HASH = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}|[A-Z2-7]{32}")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A release to fetch. `name` is set only when somebody the user chose vouches for it: a registry.
+    """A release to fetch. `name` (with its `revision`) is set only when somebody the user
+    chose vouches for it: a registry, or the cache.
 
     `manifest` is what that registry says the files are; a torrent that says otherwise is refused. `record` is the
     same torrent's release in the cache, where it is there already, whole or in part.
@@ -30,6 +32,7 @@ class Wanted:
     magnet: MagnetLink
     metainfo: Metainfo | None = None
     name: str | None = None
+    revision: str | None = None
     manifest: bytes | None = None
     record: ReleaseRecord | None = None
 
@@ -53,8 +56,8 @@ def resolve_source(
     if source.lower().startswith(("http://", "https://")):
         data = download_metainfo(source, timeout=timeout, loopback_only=loopback_only)
         return _of_torrent(data, registries, cache)
-    path = Path(source).expanduser()
-    if _is_file(path):
+    path = user_path(source)
+    if is_file(path):
         with storage_errors(path), open(path, "rb") as file:
             data = file.read(_MAX_FILE)
         if data[:1] == b"d":
@@ -63,13 +66,6 @@ def resolve_source(
     if _INFO_HASH.fullmatch(source):
         return _known(Wanted(MagnetLink(InfoHash.parse(source))), registries, cache)
     return _of_name(source, registries, cache)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def _first_magnet(data: bytes, path: Path) -> str:
@@ -88,15 +84,20 @@ def _known(wanted: Wanted, registries: Sequence[DirectoryRegistry], cache: Model
     """Add what a registry and the cache know of the torrent."""
     entry = find_info_hash(registries, wanted.magnet.info_hash)
     record = find_by_info_hash(cache, wanted.magnet.info_hash)
-    metainfo = wanted.metainfo or _metainfo_of(entry.torrent if entry else None)
-    metainfo = metainfo or _metainfo_of(record.torrent if record else None)
+    info_hash = wanted.magnet.info_hash
+    metainfo = wanted.metainfo or kept_metainfo(entry.torrent if entry else None, info_hash)
+    metainfo = metainfo or kept_metainfo(record.torrent if record else None, info_hash)
     if entry is None:
         return Wanted(wanted.magnet, metainfo, record=record)
-    return Wanted(_joined(wanted.magnet, entry.magnet), metainfo, entry.name, entry.manifest, record)
+    return Wanted(_joined(wanted.magnet, entry.magnet), metainfo, entry.name, entry.revision, entry.manifest, record)
 
 
-def _metainfo_of(torrent: bytes | None) -> Metainfo | None:
-    return None if torrent is None else parse_metainfo(torrent)
+def kept_metainfo(torrent: bytes | None, info_hash: InfoHash) -> Metainfo | None:
+    """Read a torrent that was kept; None for one that is damaged or another: the swarm is asked instead."""
+    with suppress(InvalidMetainfo):
+        if torrent is not None and (metainfo := parse_metainfo(torrent)).info_hash.matches(info_hash):
+            return metainfo
+    return None
 
 
 def _joined(pasted: MagnetLink, listed: MagnetLink) -> MagnetLink:
@@ -115,25 +116,28 @@ def _joined(pasted: MagnetLink, listed: MagnetLink) -> MagnetLink:
 
 
 def _of_name(source: str, registries: Sequence[DirectoryRegistry], cache: ModelCache) -> Wanted:
-    name, _, revision = source.partition("@")
+    if looks_like_path(source):
+        raise NotFound(f"There is no file {source}")
     try:
-        parse_model_name(name)
+        name, revision = parse_reference(source)
     except InvalidInput:
         raise InvalidInput(
             f"Cannot tell what to fetch from: {source[:120]}",
             hint="give a magnet link in quotes, a .torrent file or URL, an info-hash, or org/model[@revision]",
         ) from None
-    entry = find_name(registries, name, revision or None)
+    entry = find_name(registries, name, revision)
     if entry is not None:
-        wanted = _known(Wanted(entry.magnet, _metainfo_of(entry.torrent)), registries, cache)
-        return Wanted(wanted.magnet, wanted.metainfo, entry.name, entry.manifest, wanted.record)
-    record = _cached(name, revision or None, cache)
+        metainfo = kept_metainfo(entry.torrent, entry.info_hash)
+        wanted = _known(Wanted(entry.magnet, metainfo), registries, cache)
+        return Wanted(wanted.magnet, wanted.metainfo, entry.name, entry.revision, entry.manifest, wanted.record)
+    record = _cached(name, revision, cache)
     if record is None or record.info_hash is None:
         raise NotFound(
             f"No registry knows {source}, and it is not in the model cache",
             hint="paste its magnet link, or add a registry with --registry DIR",
         )
-    return Wanted(MagnetLink(record.info_hash), _metainfo_of(record.torrent), name, None, record)
+    metainfo = kept_metainfo(record.torrent, record.info_hash)
+    return Wanted(MagnetLink(record.info_hash), metainfo, name, record.manifest.revision, None, record)
 
 
 def _cached(name: str, revision: str | None, cache: ModelCache) -> ReleaseRecord | None:

@@ -69,7 +69,7 @@ class Transfer:
         self._pieces: set[int] = set()
         self._flushing: set[int] | None = None
         self._finished = False
-        self._rejected: set[str] = set()
+        self._rejected: set[int] = set()
 
     def run(self, magnet: MagnetLink, peers: Iterable[PeerAddress]) -> bytes:
         """Download and verify; return the metainfo as complete as the swarm knows it.
@@ -130,6 +130,7 @@ class Transfer:
             return
         if isinstance(event, PieceFinished):
             self._pieces.add(event.piece)
+            self._rejected.discard(event.piece)
         elif isinstance(event, Checked):
             self._pieces |= torrent.pieces()
         elif isinstance(event, Finished):
@@ -143,7 +144,7 @@ class Transfer:
             if self._finished and not self._pieces:
                 self._verification.all_readable()
         elif isinstance(event, PieceRejected):
-            self._rejected.update(self.metainfo.files[i].path for i in self._map.files_of(event.piece))
+            self._rejected.add(event.piece)
         elif isinstance(event, StorageFailed | TorrentFailed):
             self._raise_failure(event)
 
@@ -178,7 +179,8 @@ class Transfer:
         paths = [self.metainfo.files[i].path for i in sorted(self.expectations) if i not in self._verification.done]
         shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
         if self._rejected:
-            wrong = tuple(sorted(self._rejected))
+            touched = {index for piece in self._rejected for index in self._map.files_of(piece)}
+            wrong = tuple(self.metainfo.files[index].path for index in sorted(touched))
             return ContentMismatch(
                 f"Peers sent bytes that do not match the torrent's hashes: {', '.join(wrong[:5])}",
                 paths=wrong,

@@ -10,7 +10,7 @@ from pathlib import Path
 from weightswarm.errors import ContentMismatch, StorageFailure, WeightswarmError
 from weightswarm.hashing import RunningDigest, usable_cores
 from weightswarm.metainfo import PieceMap
-from weightswarm.storage import open_regular
+from weightswarm.storage import open_regular, storage_errors
 from weightswarm.verifying import Expectation, Fault, Finding, compare
 
 _SYNC_BYTES = 64 * 1024 * 1024
@@ -117,7 +117,8 @@ class StagedVerification:
         """Raise `ContentMismatch` when a file was written to or replaced after it was hashed."""
         for index in self.done:
             file = self._files[index]
-            status = os.lstat(file.path)
+            with storage_errors(file.path):
+                status = os.lstat(file.path)
             if (status.st_ino, status.st_mtime_ns, status.st_size) != (file.inode, file.mtime_ns, file.size):
                 raise ContentMismatch(
                     f"{file.expected.path} was written to after it was verified; nothing was placed",

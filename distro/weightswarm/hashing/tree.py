@@ -1,39 +1,40 @@
-"""One pass over a release's files: every digest that a manifest and a torrent need, from one read of the disk.
+"""One pass over a release's files: every digest that a manifest and a torrent need, on all cores.
 
-A reader thread fills a bounded set of buffers. Workers take two kinds of job from each: *lanes*, which must run in
-order (the SHA-256 of one long file; the v1 pieces of a packed stream), and *piece jobs*, which need no order (merkle
-blocks, v1 pieces that start at a file's start). So one huge file keeps every core busy, as do a thousand small ones.
+Each worker owns a file and reads it in order, for its SHA-256, and hashes its pieces as it goes. A worker without a
+file of its own takes pieces out of another's, a few chunks ahead of the owner, who then has less to do there. So one
+huge file keeps every core busy, as do a thousand small ones, and what is read twice is read while it is in memory.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import partial
 from pathlib import Path
 
 from weightswarm.errors import Cancelled, SourceChanged
 from weightswarm.hashing.digests import usable_cores
-from weightswarm.hashing.merkle import BLOCK, layer_root, merkle_root, piece_layer
+from weightswarm.hashing.jobs import ChunkJob, ChunkResult, PackedJob, Span
+from weightswarm.hashing.merkle import BLOCK, layer_root
+from weightswarm.hashing.workers import LocalWorker, ProcessWorker, Worker
 
-_CHUNK = 4 * 1024 * 1024
-_BUFFER_BUDGET = 128 * 1024 * 1024
-_SLICE = 256 * 1024
+_CHUNK = 8 * 1024 * 1024
+_AHEAD = 8
+"""How many chunks before a file's owner others may take pieces."""
+_PROCESSES_FROM = 64 * 1024 * 1024
+"""Bytes from which starting processes pays."""
+_BATCH_FILES = 256
 
 
 class V1Layout(Enum):
     """How v1 pieces lie over the files."""
 
     NONE = "no v1 pieces"
-    ALIGNED = (
-        "each file starts a piece, zeros fill the gap (BEP 47 pad files); the last that is not empty is not filled"
-    )
+    ALIGNED = "each file starts a piece; zeros fill the gaps between files (BEP 47), none follow the last"
     PACKED = "files follow each other without gaps (BEP 3)"
 
 
@@ -59,44 +60,31 @@ class TreeHashes:
 
 @dataclass(slots=True)
 class _File:
-    path: Path
+    """A file on its way: `next` is the chunk that its owner takes next, `taken` those whose pieces others took."""
+
+    number: int
+    path: str
     size: int
     last: bool
+    chunks: int
+    next: int = 0
+    taken: set[int] = field(default_factory=set)
     sha256: bytes = b""
-    running: hashlib._Hash = field(default_factory=hashlib.sha256)
-    layers: dict[int, list[bytes]] = field(default_factory=dict)
-    v1: dict[int, list[bytes]] = field(default_factory=dict)
+    layers: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+    v1: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Segment:
-    """Bytes `offset … offset + length` of one file, standing at `start` in a chunk's buffer."""
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a worker does next: chunks of files, with whose chunk each is, or packed pieces with their position."""
 
-    file: _File
-    offset: int
-    start: int
-    length: int
+    chunks: list[tuple[_File, int, ChunkJob]] = field(default_factory=list)
+    packed: tuple[int, PackedJob] | None = None
 
     @property
-    def whole(self) -> bool:
-        return self.length == self.file.size
-
-
-@dataclass(slots=True)
-class _Chunk:
-    buffer: memoryview
-    segments: list[_Segment]
-    pending: int = 0
-
-
-class _Lane:
-    """Jobs that run in the order they were added, one at a time."""
-
-    __slots__ = ("busy", "jobs")
-
-    def __init__(self) -> None:
-        self.jobs: deque[tuple[_Chunk, Callable[[], None]]] = deque()
-        self.busy = False
+    def size(self) -> int:
+        """Bytes of progress: each byte of a file counts once, when its owner has read it."""
+        return sum(job.span.length for _, _, job in self.chunks if job.in_order)
 
 
 def hash_tree(
@@ -111,40 +99,156 @@ def hash_tree(
     """Hash `files`, pairs of path and expected size in bytes, in torrent order.
 
     `on_bytes` gets counts of bytes read, in the calling thread. Raises `SourceChanged` when a file is gone, is no
-    regular file or has another size than expected, `OSError` as reading does, `Cancelled` once `stop` is set.
+    regular file, has another size than expected or is written to meanwhile, `StorageFailure` when one cannot be read,
+    `Cancelled` once `stop` is set.
     """
-    last = max((index for index, (_, size) in enumerate(files) if size), default=0)
-    records = [_File(path, size, index == last) for index, (path, size) in enumerate(files)]
-    return _Pass(records, piece_length, v1_layout, workers or usable_cores(), stop).run(on_bytes or (lambda _n: None))
+    before = [_modified(path, size) for path, size in files]
+    plan = _Plan(files, piece_length, v1_layout)
+    _Pass(plan, workers or usable_cores(), stop).run(on_bytes or (lambda _n: None))
+    for (path, size), modified in zip(files, before, strict=True):
+        if _modified(path, size) != modified:
+            raise SourceChanged(str(path), "was written to while it was hashed,")
+    return plan.result()
+
+
+def _modified(path: Path, size: int) -> int:
+    """Return a file's mtime in nanoseconds; raises `SourceChanged` unless it is a regular file of `size` bytes."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        raise SourceChanged(str(path), "vanished") from None
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        raise SourceChanged(str(path), f"changed its size from {size:,} to {status.st_size:,} bytes")
+    return status.st_mtime_ns
+
+
+class _Plan:
+    """Which jobs there are, who may do them, and what came of them. Its callers hold the lock."""
+
+    def __init__(self, files: Sequence[tuple[Path, int]], piece_length: int, layout: V1Layout) -> None:
+        self.piece_length = piece_length
+        self.layout = layout
+        self.chunk = max(piece_length, _CHUNK)
+        last = max((index for index, (_, size) in enumerate(files) if size), default=0)
+        self.files = [
+            _File(number, os.fspath(path.absolute()), size, number == last, max(1, -(-size // self.chunk)))
+            for number, (path, size) in enumerate(files)
+        ]
+        self.total = sum(file.size for file in self.files)
+        self.small = deque(file for file in self.files if file.chunks == 1)
+        # The longest first: what is left to share at the end is then short.
+        self.large = deque(sorted((f for f in self.files if f.chunks > 1), key=lambda f: -f.size))
+        self.owned: dict[int, _File] = {}
+        self.packed = deque(enumerate(self._packed_jobs()) if layout is V1Layout.PACKED else ())
+        self.packed_done: dict[int, tuple[bytes, ...]] = {}
+
+    def next_task(self, worker: int) -> _Task | None:
+        """Return what a worker does next, None when nothing is left that it could do."""
+        file = self.owned.get(worker)
+        if file is None and self.large:
+            file = self.owned[worker] = self.large.popleft()
+        if file is not None:
+            return self._own_chunk(worker, file)
+        if self.small:
+            return self._batch()
+        if self.packed:
+            return _Task(packed=self.packed.popleft())
+        return self._help()
+
+    def take(self, task: _Task, results: list[ChunkResult] | tuple[bytes, ...]) -> None:
+        """Keep what came of a task."""
+        if task.packed is not None:
+            self.packed_done[task.packed[0]] = tuple(r for r in results if isinstance(r, bytes))
+            return
+        for (file, index, job), result in zip(task.chunks, results, strict=True):
+            assert isinstance(result, ChunkResult)
+            if result.sha256 is not None:
+                file.sha256 = result.sha256
+            if job.pieces:
+                file.layers[index], file.v1[index] = result.layer, result.v1
+
+    def result(self) -> TreeHashes:
+        """Put the files' hashes together."""
+        v1 = [digest for number in sorted(self.packed_done) for digest in self.packed_done[number]]
+        files = []
+        for file in self.files:
+            layer = [h for index in sorted(file.layers) for h in file.layers[index]]
+            v1 += [h for index in sorted(file.v1) for h in file.v1[index]]
+            if file.size > self.piece_length:
+                root = layer_root(layer, self.piece_length // BLOCK)
+                files.append(FileHashes(file.size, file.sha256, root, b"".join(layer)))
+            else:
+                files.append(FileHashes(file.size, file.sha256, layer[0] if layer else None, b""))
+        return TreeHashes(self.piece_length, tuple(files), b"".join(v1))
+
+    def _own_chunk(self, worker: int, file: _File) -> _Task:
+        index = file.next
+        file.next += 1
+        if file.next == file.chunks:
+            del self.owned[worker]
+        return _Task([(file, index, self._job(file, index, in_order=True, pieces=index not in file.taken))])
+
+    def _batch(self) -> _Task:
+        batch: list[tuple[_File, int, ChunkJob]] = []
+        size = 0
+        while self.small and len(batch) < _BATCH_FILES and size < self.chunk:
+            file = self.small.popleft()
+            size += file.size
+            batch.append((file, 0, self._job(file, 0, in_order=True, pieces=True)))
+        return _Task(batch)
+
+    def _help(self) -> _Task | None:
+        """Take pieces from the file that has most left, close before its owner."""
+        for file in sorted(self.owned.values(), key=lambda f: f.next - f.chunks):
+            for index in range(file.next + 1, min(file.next + 1 + _AHEAD, file.chunks)):
+                if index not in file.taken:
+                    file.taken.add(index)
+                    return _Task([(file, index, self._job(file, index, in_order=False, pieces=True))])
+        return None
+
+    def _job(self, file: _File, index: int, *, in_order: bool, pieces: bool) -> ChunkJob:
+        offset = index * self.chunk
+        span = Span(file.path, file.size, offset, min(self.chunk, file.size - offset))
+        aligned = self.layout is V1Layout.ALIGNED
+        return ChunkJob(file.number, span, self.piece_length, in_order, pieces, aligned, not file.last)
+
+    def _packed_jobs(self) -> list[PackedJob]:
+        """Cut the files, laid end to end, into jobs of whole pieces."""
+        jobs: list[PackedJob] = []
+        spans: list[Span] = []
+        room = self.chunk
+        for file in self.files:
+            offset = 0
+            while offset < file.size:
+                length = min(room, file.size - offset)
+                spans.append(Span(file.path, file.size, offset, length))
+                offset += length
+                room -= length
+                if room == 0:
+                    jobs.append(PackedJob(tuple(spans), self.piece_length))
+                    spans, room = [], self.chunk
+        if spans:
+            jobs.append(PackedJob(tuple(spans), self.piece_length))
+        return jobs
 
 
 class _Pass:
-    def __init__(
-        self, files: list[_File], piece_length: int, layout: V1Layout, workers: int, stop: threading.Event | None
-    ) -> None:
-        self.files = files
-        self.piece_length = piece_length
-        self.layout = layout
-        self.workers = workers
-        self.stop = stop
-        self.chunk_size = max(piece_length, _CHUNK)
-        self.buffers_left = max(3, min(2 * workers + 2, _BUFFER_BUDGET // self.chunk_size))
-        self.free: list[memoryview] = []
-        self.changed = threading.Condition()
-        self.ready: deque[_Lane] = deque()
-        self.pieces: deque[tuple[_Chunk, Callable[[], None]]] = deque()
-        self.lanes: dict[int, _Lane] = {}
-        self.outstanding = 0
-        self.bytes_read = 0
-        self.all_read = False
-        self.failure: BaseException | None = None
-        self.packed = _PackedPieces(piece_length) if layout is V1Layout.PACKED else None
+    """Runs a plan: one thread a worker hands out tasks and takes results; the caller's thread reports and waits."""
 
-    def run(self, on_bytes: Callable[[int], None]) -> TreeHashes:
-        threads = [threading.Thread(target=self._guarded, args=(self._read_all,), name="hash-reader", daemon=True)]
-        threads += [
-            threading.Thread(target=self._guarded, args=(self._work,), name=f"hash-{i}", daemon=True)
-            for i in range(self.workers)
+    def __init__(self, plan: _Plan, workers: int, stop: threading.Event | None) -> None:
+        self.plan = plan
+        self.stop = stop
+        large = plan.total >= _PROCESSES_FROM
+        self.workers: list[Worker] = [ProcessWorker() if large else LocalWorker() for _ in range(workers)]
+        self.changed = threading.Condition()
+        self.working = workers
+        self.read = 0
+        self.failure: BaseException | None = None
+
+    def run(self, on_bytes: Callable[[int], None]) -> None:
+        threads = [
+            threading.Thread(target=self._work, args=(number, worker), name=f"hash-{number}", daemon=True)
+            for number, worker in enumerate(self.workers)
         ]
         for thread in threads:
             thread.start()
@@ -152,21 +256,21 @@ class _Pass:
             self._watch(on_bytes)
         finally:
             with self.changed:
-                if not self._done():
+                if self.working:
                     self.failure = self.failure or Cancelled("Hashing was stopped")
-                self.changed.notify_all()
+            for worker in self.workers:
+                worker.close()
             for thread in threads:
                 thread.join()
         if self.failure is not None:
             raise self.failure
-        return self._result()
 
     def _watch(self, on_bytes: Callable[[int], None]) -> None:
         reported = 0
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self._done() or self.failure, timeout=0.1)
-                count, over = self.bytes_read - reported, self._done() or self.failure is not None
+                self.changed.wait_for(lambda: not self.working or self.failure, timeout=0.1)
+                count, over = self.read - reported, not self.working or self.failure is not None
             if count:
                 on_bytes(count)
                 reported += count
@@ -175,218 +279,23 @@ class _Pass:
             if self.stop is not None and self.stop.is_set():
                 raise Cancelled("Hashing was stopped")
 
-    def _done(self) -> bool:
-        return self.all_read and self.outstanding == 0
-
-    def _guarded(self, target: Callable[[], None]) -> None:
+    def _work(self, number: int, worker: Worker) -> None:
         try:
-            target()
+            while True:
+                with self.changed:
+                    task = None if self.failure else self.plan.next_task(number)
+                if task is None:
+                    break
+                if task.packed is not None:
+                    results: list[ChunkResult] | tuple[bytes, ...] = worker.packed(task.packed[1])
+                else:
+                    results = worker.chunks([job for _, _, job in task.chunks])
+                with self.changed:
+                    self.plan.take(task, results)
+                    self.read += task.size
         except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
             with self.changed:
                 self.failure = self.failure or error
-                self.changed.notify_all()
-
-    # --- reading -------------------------------------------------------------------------------------------------
-
-    def _read_all(self) -> None:
-        buffer = self._take_buffer()
-        if buffer is None:
-            return
-        segments: list[_Segment] = []
-        used = 0
-        for file in self.files:
-            for offset, data in self._read_file(file):
-                # A long file's segments begin at a chunk's start, so that pieces never cross chunks.
-                if used + data.length > self.chunk_size:
-                    self._submit(buffer, segments)
-                    buffer = self._take_buffer()
-                    if buffer is None:
-                        return
-                    segments, used = [], 0
-                data.fill(buffer[used : used + data.length])
-                segments.append(_Segment(file, offset, used, data.length))
-                used += data.length
-        if segments:
-            self._submit(buffer, segments)
         with self.changed:
-            self.all_read = True
+            self.working -= 1
             self.changed.notify_all()
-
-    def _read_file(self, file: _File) -> Iterator[tuple[int, _Span]]:
-        try:
-            descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise SourceChanged(str(file.path), "vanished") from None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:
-                raise SourceChanged(str(file.path), f"changed its size from {file.size:,} to {status.st_size:,} bytes")
-            if hasattr(os, "posix_fadvise") and file.size > self.chunk_size:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            if file.size == 0:
-                yield 0, _Span(descriptor, file, 0, 0)
-            for offset in range(0, file.size, self.chunk_size):
-                yield offset, _Span(descriptor, file, offset, min(self.chunk_size, file.size - offset))
-            if os.fstat(descriptor).st_mtime_ns != status.st_mtime_ns:
-                raise SourceChanged(str(file.path), "was written to while it was hashed,")
-        finally:
-            os.close(descriptor)
-
-    def _take_buffer(self) -> memoryview | None:
-        with self.changed:
-            self.changed.wait_for(lambda: self.free or self.buffers_left or self.failure)
-            if self.failure is not None:
-                return None
-            if self.free:
-                return self.free.pop()
-            self.buffers_left -= 1
-        return memoryview(bytearray(self.chunk_size))
-
-    def _submit(self, buffer: memoryview, segments: list[_Segment]) -> None:
-        chunk = _Chunk(buffer, segments)
-        jobs: list[tuple[int, Callable[[], None]]] = [
-            (id(segment.file), partial(self._extend_sha256, chunk, segment))
-            for segment in segments
-            if not segment.whole
-        ]
-        if self.packed is not None:
-            used = segments[-1].start + segments[-1].length
-            jobs.append((0, partial(self.packed.update, buffer[:used])))
-        with self.changed:
-            for key, job in jobs:
-                lane = self.lanes.setdefault(key, _Lane())
-                lane.jobs.append((chunk, job))
-                if not lane.busy and len(lane.jobs) == 1:
-                    self.ready.append(lane)
-            self.pieces.append((chunk, partial(self._hash_pieces, chunk)))
-            chunk.pending = len(jobs) + 1
-            self.outstanding += chunk.pending
-            self.bytes_read += sum(s.length for s in segments)
-            self.changed.notify_all()
-
-    # --- working -------------------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: self.ready or self.pieces or self._done() or self.failure)
-                if self.failure is not None or self._done():
-                    return
-                lane = self.ready.popleft() if self.ready else None
-                if lane is not None:
-                    lane.busy = True
-                    chunk, job = lane.jobs.popleft()
-                else:
-                    chunk, job = self.pieces.popleft()
-            job()
-            with self.changed:
-                if lane is not None:
-                    lane.busy = False
-                    if lane.jobs:
-                        self.ready.append(lane)
-                chunk.pending -= 1
-                self.outstanding -= 1
-                if chunk.pending == 0:
-                    self.free.append(chunk.buffer)
-                self.changed.notify_all()
-
-    def _extend_sha256(self, chunk: _Chunk, segment: _Segment) -> None:
-        file = segment.file
-        file.running.update(chunk.buffer[segment.start : segment.start + segment.length])
-        if segment.offset + segment.length == file.size:
-            file.sha256 = file.running.digest()
-
-    def _hash_pieces(self, chunk: _Chunk) -> None:
-        for segment in chunk.segments:
-            data = chunk.buffer[segment.start : segment.start + segment.length]
-            file = segment.file
-            leaves: list[bytes] = []
-            v1: list[bytes] = []
-            sha256 = hashlib.sha256() if segment.whole else None
-            for start in range(0, segment.length, self.piece_length):
-                self._hash_piece(file, data[start : start + self.piece_length], leaves, v1, sha256)
-            if sha256 is not None:
-                file.sha256 = sha256.digest()
-            blocks = self.piece_length // BLOCK
-            # A file within one piece has a tree of just its own blocks (BEP 52).
-            file.layers[segment.offset] = leaves if file.size <= self.piece_length else piece_layer(leaves, blocks)
-            file.v1[segment.offset] = v1
-
-    def _hash_piece(
-        self, file: _File, piece: memoryview, leaves: list[bytes], v1: list[bytes], sha256: hashlib._Hash | None
-    ) -> None:
-        """Hash one piece every way in slices that stay in the core's own cache."""
-        sha1 = hashlib.sha1(usedforsecurity=False) if self.layout is V1Layout.ALIGNED else None
-        for start in range(0, len(piece), _SLICE):
-            part = piece[start : start + _SLICE]
-            leaves += [hashlib.sha256(part[i : i + BLOCK]).digest() for i in range(0, len(part), BLOCK)]
-            if sha1 is not None:
-                sha1.update(part)
-            if sha256 is not None:
-                sha256.update(part)
-        if sha1 is not None:
-            if not file.last and len(piece) < self.piece_length:
-                sha1.update(bytes(self.piece_length - len(piece)))
-            v1.append(sha1.digest())
-
-    def _result(self) -> TreeHashes:
-        files = []
-        v1_pieces: list[bytes] = []
-        blocks = self.piece_length // BLOCK
-        for file in self.files:
-            hashes = [digest for offset in sorted(file.layers) for digest in file.layers[offset]]
-            if file.size <= self.piece_length:
-                root = merkle_root(hashes, 1 << (len(hashes) - 1).bit_length()) if hashes else None
-                hashes = []
-            else:
-                root = layer_root(hashes, blocks)
-            files.append(FileHashes(file.size, file.sha256, root, b"".join(hashes)))
-            v1_pieces += [digest for offset in sorted(file.v1) for digest in file.v1[offset]]
-        if self.packed is not None:
-            v1_pieces = self.packed.finish()
-        return TreeHashes(self.piece_length, tuple(files), b"".join(v1_pieces))
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    descriptor: int
-    file: _File
-    offset: int
-    length: int
-
-    def fill(self, target: memoryview) -> None:
-        done = 0
-        while done < self.length:
-            count = os.preadv(self.descriptor, [target[done:]], self.offset + done)
-            if count == 0:
-                raise SourceChanged(str(self.file.path), "shrank")
-            done += count
-
-
-class _PackedPieces:
-    """The v1 pieces of files that follow each other without gaps."""
-
-    def __init__(self, piece_length: int) -> None:
-        self.piece_length = piece_length
-        self.pieces: list[bytes] = []
-        self.running = hashlib.sha1(usedforsecurity=False)
-        self.filled = 0
-
-    def update(self, data: memoryview) -> None:
-        while data:
-            part = data[: self.piece_length - self.filled]
-            self.running.update(part)
-            self.filled += len(part)
-            data = data[len(part) :]
-            if self.filled == self.piece_length:
-                self._cut()
-
-    def finish(self) -> list[bytes]:
-        if self.filled:
-            self._cut()
-        return self.pieces
-
-    def _cut(self) -> None:
-        self.pieces.append(self.running.digest())
-        self.running = hashlib.sha1(usedforsecurity=False)
-        self.filled = 0

@@ -27,6 +27,12 @@ def parse_model_name(text: str) -> str:
     return text
 
 
+def parse_reference(text: str) -> tuple[str, str | None]:
+    """Read `org/model[@revision]`; the revision is None where there is none, or it is `main`."""
+    name, _, revision = text.partition("@")
+    return parse_model_name(name), None if revision in ("", "main") else revision
+
+
 def is_revision(text: str) -> bool:
     """Tell whether `text` is 40 lower-case hex digits."""
     return _REVISION.fullmatch(text) is not None

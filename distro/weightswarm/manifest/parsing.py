@@ -23,6 +23,7 @@ MAX_TEXT = 16 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+_EMPTY_GIT_SHA1 = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 _EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -166,6 +167,8 @@ def _file(item: Any, index: int) -> FileEntry:
         raise InvalidManifest("pieces_root stands for every file that is not empty, and for no other", entry=path)
     if size == 0 and entry.sha256 != _EMPTY_SHA256:
         raise InvalidManifest("sha256 is not that of an empty file", entry=path)
+    if size == 0 and entry.blob_id not in (None, _EMPTY_SHA256, _EMPTY_GIT_SHA1):
+        raise InvalidManifest("blob_id is not that of an empty file", entry=path)
     if entry.blob_id is not None and len(entry.blob_id) == 64 and entry.blob_id != entry.sha256:
         raise InvalidManifest("blob_id is a SHA-256 other than sha256", entry=path)
     return entry

@@ -83,7 +83,10 @@ def prepare_cached(repository: Repository, revision: str, options: PublishOption
     A complete release that was fetched is seeded as the torrent it came by, so that it joins the same swarm.
     """
     record = load_record(repository, revision)
-    if record is not None and record.torrent is not None and not options.rehash:
+    as_it_came = replace(options, rehash=False, torrent=_outer(options.torrent)) == PublishOptions(
+        torrent=_outer(options.torrent)
+    )
+    if record is not None and record.torrent is not None and as_it_came and not options.rehash:
         paths = [entry.path for entry in record.manifest.files]
         if not missing_paths(record, paths):
             return _from_record(repository, record, record.torrent, options)
@@ -94,6 +97,11 @@ def prepare_cached(repository: Repository, revision: str, options: PublishOption
     return _prepare(files, name, replace(options, revision=options.revision or chosen), report)
 
 
+def _outer(options: TorrentOptions) -> TorrentOptions:
+    """What can be said of a torrent that exists without making it another."""
+    return TorrentOptions(trackers=options.trackers, web_seeds=options.web_seeds)
+
+
 def check_output(folder: Path) -> None:
     """Raise `StorageFailure` unless files can be written into `folder`, which is created where needed."""
     make_real_folder(folder)
@@ -102,9 +110,14 @@ def check_output(folder: Path) -> None:
 
 
 def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
-    """Write `<model>-<8 hex>.manifest.json` and `.torrent` into `folder` and return both paths."""
+    """Write `<model>-<8 hex>.manifest.json` and `.torrent` into `folder` and return both paths.
+
+    A torrent that is no hybrid says so in its name, `.v1.torrent` or `.v2.torrent`.
+    """
+    info_hash = release.metainfo.info_hash
+    kind = ".v2" if info_hash.v1 is None else ".v1" if info_hash.v2 is None else ""
     stem = f"{release.manifest.name.partition('/')[2]}-{release.manifest.revision[:8]}"
-    manifest, torrent = folder / f"{stem}.manifest.json", folder / f"{stem}.torrent"
+    manifest, torrent = folder / f"{stem}.manifest.json", folder / f"{stem}{kind}.torrent"
     with storage_errors(folder):
         write_atomically(manifest, release.manifest.to_bytes())
         write_atomically(torrent, release.metainfo.data)

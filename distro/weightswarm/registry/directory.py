@@ -104,7 +104,7 @@ def find_info_hash(registries: Sequence[DirectoryRegistry], info_hash: InfoHash)
 def _folders(folder: Path) -> list[str]:
     try:
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
 
 
@@ -116,7 +116,7 @@ def _read(path: Path, limit: int) -> bytes | None:
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return None
     return data if len(data) <= limit else None
 

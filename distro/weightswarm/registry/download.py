@@ -49,7 +49,10 @@ def download_metainfo(url: str, *, timeout: float, loopback_only: bool) -> bytes
 
 
 def _check_reach(url: str, loopback_only: bool) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise NetworkFailure(f"Not an http or https URL: {url}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NetworkFailure(f"Not an http or https URL: {url}")
     if loopback_only and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
@@ -59,7 +62,8 @@ def _check_reach(url: str, loopback_only: bool) -> None:
 def _body(response: requests.Response, url: str, deadline: float) -> bytes:
     parts = []
     size = 0
-    for part in response.iter_content(64 * 1024):
+    # read1 returns what is there, so that a dripping server meets the deadline, not the socket's own patience.
+    while part := response.raw.read1(64 * 1024, decode_content=True):
         parts.append(part)
         size += len(part)
         if size > MAX_BYTES:

@@ -34,9 +34,16 @@ def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event
     if isinstance(alert, lt.tracker_reply_alert):
         return events.TrackerReplied(torrent, alert.url, alert.num_peers)
     if isinstance(alert, lt.tracker_error_alert):
-        return events.TrackerFailed(torrent, alert.url, alert.error_message() or alert.error.message())
+        return events.TrackerFailed(torrent, alert.url, _tracker_reason(alert))
     if isinstance(alert, lt.torrent_checked_alert):
         return events.Checked(torrent)
     if isinstance(alert, lt.cache_flushed_alert):
         return events.Flushed(torrent)
     return events.Finished(torrent) if isinstance(alert, lt.torrent_finished_alert) else None
+
+
+def _tracker_reason(alert: lt.tracker_error_alert) -> str:
+    try:
+        return alert.error_message() or alert.error.message()
+    except UnicodeDecodeError:
+        return "its answer is not UTF-8"

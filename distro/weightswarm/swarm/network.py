@@ -35,6 +35,8 @@ class NetworkOptions:
     peers: tuple[PeerAddress, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(0 <= limit < 2**31 for limit in (self.upload_limit, self.download_limit)):
+            raise InvalidInput("A rate limit must be below 2 GiB a second")
         if self.network is Network.LOOPBACK and self.listen is not None and not is_loopback(self.listen.host):
             raise InvalidInput(
                 f"--network loopback cannot listen at {self.listen}",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from weightswarm.magnet import PeerAddress
@@ -28,30 +30,29 @@ class Resolver(Generic[Purpose]):
     """Looks names up in the background; each comes with the purpose that its addresses are for."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="resolve")
-        self._waiting: list[tuple[Future[list[PeerAddress]], Purpose]] = []
+        self._answers: SimpleQueue[tuple[PeerAddress, Purpose]] = SimpleQueue()
 
     def ask(self, peers: Iterable[PeerAddress], purpose: Purpose) -> None:
         """Start looking `peers` up."""
-        self._waiting += [(self._pool.submit(_addresses, peer), purpose) for peer in peers]
+        for peer in peers:
+            # A daemon: a resolver that hangs holds up nothing, not even the end of the program.
+            threading.Thread(target=self._look_up, args=(peer, purpose), name="resolve", daemon=True).start()
 
     def answers(self) -> Iterator[tuple[PeerAddress, Purpose]]:
         """Yield the addresses that were found since the last call."""
-        done = [pair for pair in self._waiting if pair[0].done()]
-        self._waiting = [pair for pair in self._waiting if not pair[0].done()]
-        for future, purpose in done:
-            for address in future.result():
-                yield address, purpose
+        with suppress(Empty):
+            while True:
+                yield self._answers.get_nowait()
 
-    def close(self) -> None:
-        """Drop what is still unanswered."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def _look_up(self, peer: PeerAddress, purpose: Purpose) -> None:
+        for address in _addresses(peer):
+            self._answers.put((address, purpose))
 
 
 def _addresses(peer: PeerAddress) -> list[PeerAddress]:
     try:
         found = socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # a label that is no host name
         return []
     hosts = dict.fromkeys(str(entry[4][0]) for entry in found)
     return [PeerAddress(host, peer.port) for host in hosts][:_MAX_ADDRESSES]

@@ -65,7 +65,6 @@ class Swarm:
 
     def close(self) -> None:
         """Stop every torrent and the session. Waits for a tracker's farewell for a second at most."""
-        self._resolver.close()
         for torrent in list(self._torrents.values()):
             self.remove(torrent)
         # The destructor waits for the session's own threads, so nothing is on the wire after this.

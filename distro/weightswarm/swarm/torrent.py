@@ -50,11 +50,6 @@ class Torrent:
         self.info_hash = info_hash
         self.status = TorrentStatus()
         self._indices = indices
-        self._own = {index: position for position, index in enumerate(indices)}
-
-    def own_index(self, libtorrent_index: int) -> int | None:
-        """Return which of `Metainfo.files` libtorrent means, None for a pad file."""
-        return self._own.get(libtorrent_index)
 
     def flush(self) -> None:
         """Ask for a `Flushed` event once all that was received so far is on disk."""
@@ -132,5 +127,5 @@ def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent
         raise InvalidMetainfo("its file list is ambiguous")
     parameters = lt.add_torrent_params()
     parameters.ti = info
-    parameters.renamed_files = {indices[own]: str(path) for own, path in placed.items()}
+    parameters.renamed_files = {indices[own]: str(path.absolute()) for own, path in placed.items()}
     return parameters, indices, storage.num_files()
