@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export WEIGHTSWARM_NETWORK ?= loopback
 export MODEL
+# The tests start hundreds of commands; none should compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint types layers check packages format clean
 
