@@ -10,6 +10,7 @@ from pathlib import Path
 
 from conftest import make_model
 from running import CommandLine, Seeder
+from weightswarm.registry import bundled_registry
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -18,6 +19,9 @@ def test_minilm_is_published_seeded_fetched_by_magnet_and_found_by_the_hub_clien
     cli: CommandLine, seeder: Seeder, minilm: Path, hub: Path
 ) -> None:
     published = cli.ok("publish", minilm, "--name", NAME, "-o", "release").result
+    listed_here = bundled_registry().find(NAME)
+    assert listed_here is not None
+    assert published == str(listed_here.magnet), "whoever publishes these files makes the release that manifests/ lists"
     seeding = seeder(minilm, "--name", NAME)
     assert seeding.magnet.startswith(published), "the seeded magnet is the published one with an address added"
 
