@@ -71,7 +71,7 @@ def serving(metainfo: Metainfo, locations: Sequence[Path], rate: int = 0) -> Ite
     parameters.save_path = str(locations[0].parent)
     parameters.renamed_files = dict(zip(indices, map(str, locations), strict=True))
     parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode
-    session = _loopback_session()
+    session = loopback_session()
     handle = session.add_torrent(parameters)
     handle.set_upload_limit(rate)
     try:
@@ -88,8 +88,9 @@ def serving_release(release: Release, rate: int = 0) -> Iterator[str]:
         yield magnet
 
 
-def _loopback_session() -> lt.session:
-    settings = {
+def loopback_session(**settings: Any) -> lt.session:
+    """Return a libtorrent session that speaks to this machine alone and looks for nobody."""
+    quiet: dict[str, Any] = {
         "listen_interfaces": "127.0.0.1:0",
         "outgoing_interfaces": "127.0.0.1",
         "enable_dht": False,
@@ -99,7 +100,9 @@ def _loopback_session() -> lt.session:
         "enable_natpmp": False,
         "allow_multiple_connections_per_ip": True,
     }
-    return lt.session(cast("Any", settings))
+    session: lt.session = lt.session(cast("Any", {**quiet, **settings}))
+    wait_until(lambda: session.listen_port() > 0, "libtorrent does not listen")
+    return session
 
 
 class _Silent(SimpleHTTPRequestHandler):

@@ -9,14 +9,14 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import libtorrent as lt
 import pytest
 
 from conftest import make_model
-from hostile import NAME, fetch_json, wait_until
+from hostile import NAME, fetch_json, loopback_session, wait_until
 from namespaces import network
 from running import CommandLine, Seeder
 from weightswarm.magnet import InfoHash, MagnetLink, parse_magnet
@@ -191,7 +191,7 @@ def tracker() -> Iterator[tuple[str, set[int]]]:
 @contextmanager
 def dht(nodes: int) -> Iterator[list[int]]:
     """Run a DHT of nodes that all know each other, on loopback; yield their ports."""
-    sessions = [plain_session(**PRIVATE_DHT) for _ in range(nodes)]
+    sessions = [loopback_session(**PRIVATE_DHT) for _ in range(nodes)]
     ports = [session.listen_port() for session in sessions]
     for session in sessions:
         for port in ports:
@@ -219,7 +219,7 @@ def known_nodes(session: lt.session) -> int:
 @contextmanager
 def crawling_peer(torrent: Path, seed: int, folder: Path) -> Iterator[tuple[int, Callable[[], lt.torrent_status]]]:
     """Run a peer that loads from the seeder at port `seed`, slower than any test; yield its port and its status."""
-    session = plain_session()
+    session = loopback_session()
     parameters = lt.add_torrent_params()
     parameters.ti = lt.torrent_info(torrent.read_bytes())
     parameters.save_path = str(folder)
@@ -237,20 +237,3 @@ def crawling_peer(torrent: Path, seed: int, folder: Path) -> Iterator[tuple[int,
         yield session.listen_port(), handle.status
     finally:
         session.pause()
-
-
-def plain_session(**settings: Any) -> lt.session:
-    """Return a libtorrent session that listens on loopback and looks for nobody."""
-    quiet: dict[str, Any] = {
-        "listen_interfaces": "127.0.0.1:0",
-        "outgoing_interfaces": "127.0.0.1",
-        "enable_dht": False,
-        "dht_bootstrap_nodes": "",
-        "enable_lsd": False,
-        "enable_upnp": False,
-        "enable_natpmp": False,
-        "allow_multiple_connections_per_ip": True,
-    }
-    session: lt.session = lt.session(cast("Any", {**quiet, **settings}))
-    wait_until(lambda: session.listen_port() > 0, "libtorrent does not listen")
-    return session

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from weightswarm.errors import ContentMismatch
 from weightswarm.hashing import V1Layout, choose_piece_length, hash_tree
-from weightswarm.manifest import FileEntry, Manifest, with_revision
+from weightswarm.manifest import FileEntry, Manifest, path_order, with_revision
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.verifying import verify_pieces
@@ -39,7 +39,7 @@ def manifest_from_pieces(metainfo: Metainfo, staged: dict[str, Path], name: str,
         raise ContentMismatch(
             f"What was downloaded does not match the torrent's hashes: {', '.join(wrong[:5])}", paths=tuple(wrong)
         )
-    return with_revision(Manifest(name, "", _in_tree_order(entries)), None)
+    return with_revision(Manifest(name, "", tuple(sorted(entries, key=path_order))), None)
 
 
 def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:
@@ -52,7 +52,3 @@ def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:
     bad = verify_pieces(spans, metainfo.v1_pieces, metainfo.piece_length)
     indices = {metainfo.v1_spans[number][0] for number in bad}
     return [file.path for file in metainfo.files if file.index in indices]
-
-
-def _in_tree_order(entries: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-    return tuple(sorted(entries, key=lambda entry: [part.encode() for part in entry.path.split("/")]))

@@ -1,6 +1,6 @@
 """The manifest: which files a release has, and what their bytes hash to. Values and parsing only, no I/O."""
 
-from weightswarm.manifest.document import FileEntry, Manifest, derived_revision, with_revision
+from weightswarm.manifest.document import FileEntry, Manifest, derived_revision, path_order, with_revision
 from weightswarm.manifest.names import is_revision, magnet_model_name, parse_model_name, parse_reference, parse_revision
 from weightswarm.manifest.parsing import parse_manifest
 from weightswarm.manifest.paths import MAX_DEPTH, MAX_PATH_BYTES, check_path, check_paths_distinct, is_ignored
@@ -20,5 +20,6 @@ __all__ = [
     "parse_model_name",
     "parse_reference",
     "parse_revision",
+    "path_order",
     "with_revision",
 ]

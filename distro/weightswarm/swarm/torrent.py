@@ -24,7 +24,6 @@ class TorrentStatus:
     """
 
     checking: bool = False
-    finished: bool = False
     seeding: bool = False
     progress: float = 0.0
     done: int = 0
@@ -36,7 +35,6 @@ class TorrentStatus:
     peers: int = 0
     seeds: int = 0
     known_peers: int = 0
-    error: str = ""
 
 
 class Torrent:
@@ -93,7 +91,6 @@ class Torrent:
         states = lt.torrent_status
         self.status = TorrentStatus(
             checking=status.state in (states.checking_files, states.checking_resume_data),
-            finished=status.is_finished,
             seeding=status.is_seeding,
             progress=status.progress,
             done=status.total_wanted_done,
@@ -105,7 +102,6 @@ class Torrent:
             peers=status.num_peers,
             seeds=status.num_seeds,
             known_peers=status.list_peers,
-            error=status.errc.message() if status.errc.value() else "",
         )
 
 
