@@ -64,7 +64,7 @@ def serving(metainfo: Metainfo, locations: Sequence[Path], rate: int = 0) -> Ite
     `rate` is the most bytes a second it gives, 0 for no limit.
     """
     info = lt.torrent_info(metainfo.data)
-    storage = info.files()
+    storage = info.layout()
     indices = [i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file]
     parameters = lt.add_torrent_params()
     parameters.ti = info

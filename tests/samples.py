@@ -86,9 +86,9 @@ _FLAGS = {
 
 def torrent_by_libtorrent(root: Path, version: TorrentVersion, piece_length: int = 32 * 1024) -> bytes:
     """The bytes of a torrent that libtorrent makes of a file or folder."""
-    storage = lt.file_storage()
-    lt.add_files(storage, str(root))
-    creator = lt.create_torrent(storage, piece_length, flags=_FLAGS[version])
+    # It leaves the order of files to its caller, who has to take that of the v2 file tree.
+    files = sorted(lt.list_files(str(root)), key=lambda entry: path_key(entry.filename))
+    creator = lt.create_torrent(files, piece_length, flags=_FLAGS[version])
     lt.set_piece_hashes(creator, str(root.parent), lambda _piece: None)
     return lt.bencode(creator.generate())
 
@@ -96,7 +96,7 @@ def torrent_by_libtorrent(root: Path, version: TorrentVersion, piece_length: int
 def read_by_libtorrent(torrent: bytes) -> tuple[str | None, str | None, list[tuple[str, int]]]:
     """The v1 and v2 info-hash, and the paths and sizes of files but pad files, as libtorrent reads them."""
     info = lt.torrent_info(torrent)
-    hashes, files = info.info_hashes(), info.files()
+    hashes, files = info.info_hashes(), info.layout()
     listed = [
         (files.file_path(i), files.file_size(i))
         for i in range(files.num_files())

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samples import PROPERTY, info_of, make_sample, torrent_by_libtorrent
+from samples import PROPERTY, info_of, make_sample, read_by_libtorrent, torrent_by_libtorrent
 from weightswarm.errors import Cancelled, InvalidInput, SourceChanged
 from weightswarm.hashing import (
     MAX_PIECE_LENGTH,
@@ -171,7 +171,7 @@ TREES = {
     "empty last": {"a": 100_000, "z": 0},
     "empty between": {"a": PIECE + 5, "e1": 0, "e2": 0, "f": 7},
     "empty all around": {"a": 0, "b": 100_000, "c": 0},
-    "nested": {"a": 10, "b/x": 50_000, "b-c": BLOCK, "b.c/d/e": BLOCK + 1, "e": 0, "z": PIECE - 1},
+    "nested": {"a": 10, "b/x": 50_000, "bc": BLOCK, "bd/d/e": BLOCK + 1, "e": 0, "z": PIECE - 1},
     "folders first": {"s/a": 2 * PIECE, "s/b": 2 * PIECE + 1, "s/t/u/v": 3, "t": MIB},
     "names beyond ASCII": {"Größe": 5, "模型/a": 70_000, "z": 1},
 }
@@ -191,6 +191,16 @@ def test_the_info_dict_is_libtorrents_own_but_for_the_manifest(
     assert info.pop(b"weightswarm manifest") == sample.manifest.to_bytes()
     assert info == their_info
     assert bdecode(sample.metainfo.data).get(b"piece layers") == bdecode(theirs).get(b"piece layers")
+
+
+def test_libtorrent_reads_names_on_both_sides_of_a_slash_in_the_order_of_the_tree(tmp_path: Path) -> None:
+    # Its own creator lays these out by whole paths and so makes hybrids whose two lists differ.
+    contents = {"b-c": bytes(BLOCK), "b.c/d": bytes(5), "b/x": bytes(70_000), "b0": bytes(9)}
+    sample = make_sample(tmp_path, contents)
+
+    _, _, listed = read_by_libtorrent(sample.metainfo.data)
+
+    assert listed == [(f"tiny/{path}", len(contents[path])) for path in ("b/x", "b-c", "b.c/d", "b0")]
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def torrent(folder: Path, sizes: list[int], version: TorrentVersion) -> Metainfo
 
 def libtorrent_files_of(info: lt.torrent_info, piece: int) -> tuple[int, ...]:
     """Return which files, pad files left out, libtorrent says have bytes in a piece."""
-    storage = info.files()
+    storage = info.layout()
     real = [i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file]
     parts = info.map_block(piece, 0, info.piece_size(piece))
     return tuple(real.index(part.file_index) for part in parts if part.size and part.file_index in real)

@@ -15,7 +15,7 @@ from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import FileOrder
 from weightswarm.fetching.verification import StagedVerification
 from weightswarm.magnet import MagnetLink, PeerAddress
-from weightswarm.metainfo import Metainfo, PieceMap
+from weightswarm.metainfo import Metainfo, PieceMap, with_piece_layers
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.storage import free_bytes
 from weightswarm.swarm import (
@@ -36,6 +36,33 @@ from weightswarm.verifying import Expectation
 _REPORT_SECONDS = 0.25
 _FLUSH_SECONDS = 0.2
 _ORDER_SECONDS = 0.5
+_UNJUDGED_SECONDS = 5.0
+_PIECES_A_PEER = 4
+
+
+class _Unjudged:
+    """Notices that blocks come and no piece is ever judged: a magnet's v2 hashes come from peers that speak v2, and
+    old clients do not."""
+
+    def __init__(self, piece_length: int) -> None:
+        self._piece_length = piece_length
+        self._judged = 0
+        self._received = 0
+        self._since = 0.0
+
+    def judged(self, received: int) -> None:
+        """A piece was judged when `received` bytes had come."""
+        self._judged = received
+
+    def hopeless(self, received: int, peers: int, now: float) -> bool:
+        """Return whether for a while blocks have lain there unjudged, and either no more come or more than can be
+        under way."""
+        waiting = received - self._judged
+        under_way = _PIECES_A_PEER * self._piece_length * max(1, peers)
+        if waiting <= 0 or (received != self._received and waiting <= under_way):
+            self._since = now
+        self._received = received
+        return now - self._since > _UNJUDGED_SECONDS
 
 
 class Transfer:
@@ -70,12 +97,26 @@ class Transfer:
         self._flushing: set[int] | None = None
         self._finished = False
         self._rejected: set[int] = set()
+        self._unjudged: _Unjudged | None = None
 
     def run(self, magnet: MagnetLink, peers: Iterable[PeerAddress]) -> bytes:
         """Download and verify; return the metainfo as complete as the swarm knows it.
 
         Raises `ContentMismatch`, `SwarmTimeout`, `OutOfSpace`, `StorageFailure`. Staging keeps what came.
         """
+        try:
+            complete = self._download(magnet, tuple(peers), v1_hashes=False)
+            if complete is None:
+                # Those who have it do not know its v2 hashes: what came is checked by SHA-1 and kept.
+                complete = self._download(magnet, tuple(peers), v1_hashes=True)
+        finally:
+            self._verification.close()
+        # libtorrent has let go of the files: nobody may have written to one since it was hashed.
+        self._verification.check_untouched()
+        return (complete or self.metainfo).data
+
+    def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...], *, v1_hashes: bool) -> Metainfo | None:
+        """Return the metainfo once everything is verified; None when v2 hashes are asked for and nobody has them."""
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = self.swarm.add_download(
             self.metainfo,
@@ -84,20 +125,28 @@ class Transfer:
             trackers=trackers,
             web_seeds=dict.fromkeys((*magnet.web_seeds, *self.metainfo.web_seeds)),
             peers=dict.fromkeys((*magnet.peers, *peers)),
+            v1_hashes=v1_hashes,
         )
+        hybrid = self.metainfo.info_hash.v1 is not None and self.metainfo.info_hash.v2 is not None
+        self._unjudged = _Unjudged(self.metainfo.piece_length) if hybrid and not v1_hashes else None
+        self._pieces, self._flushing, self._finished = set(), None, False
         try:
-            self._loop(torrent, Attempts(trackers=len(trackers)))
-            complete = self.swarm.export(torrent) or self.metainfo.data
+            if not self._loop(torrent, Attempts(trackers=len(trackers))):
+                return None
+            return self._complete_metainfo(torrent)
         finally:
             torrent.refresh_now()
-            self.received = torrent.status.received
-            self._verification.close()
+            self.received += torrent.status.received
             self.swarm.remove(torrent)
-        # libtorrent has let go of the files: nobody may have written to one since it was hashed.
-        self._verification.check_untouched()
-        return complete
 
-    def _loop(self, torrent: Torrent, attempts: Attempts) -> None:
+    def _complete_metainfo(self, torrent: Torrent) -> Metainfo:
+        if self.metainfo.info_hash.v2 is None or self.metainfo.has_piece_layers:
+            return self.metainfo
+        layers = self.swarm.piece_layers(torrent, self.metainfo)
+        return self.metainfo if layers is None else with_piece_layers(self.metainfo, layers)
+
+    def _loop(self, torrent: Torrent, attempts: Attempts) -> bool:
+        """Return whether everything is verified; False when blocks come that nothing here can verify."""
         moved = time.monotonic()
         last: tuple[object, ...] = ()
         next_report = next_flush = next_order = 0.0
@@ -118,16 +167,21 @@ class Transfer:
                 next_report = now + _REPORT_SECONDS
                 self._show(torrent)
             status = torrent.status
+            if self._unjudged is not None and self._unjudged.hopeless(status.received, status.peers, now):
+                return False
             here = (status.received, status.done, status.progress, self._verification.hashed)
             if here != last:
                 moved, last = now, here
             elif now - moved > self.timeout:
                 raise self._stalled(torrent, attempts)
         self._show(torrent)
+        return True
 
     def _take(self, event: Event, torrent: Torrent) -> None:
         if isinstance(event, ListenFailed) or event.torrent is not torrent:
             return
+        if isinstance(event, PieceFinished | PieceRejected | Finished) and self._unjudged is not None:
+            self._unjudged.judged(torrent.status.received)
         if isinstance(event, PieceFinished):
             self._pieces.add(event.piece)
             self._rejected.discard(event.piece)

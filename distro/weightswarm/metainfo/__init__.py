@@ -2,7 +2,14 @@
 
 from weightswarm.metainfo.agreement import Difference, check_agreement, differences
 from weightswarm.metainfo.bencode import bdecode, bencode
-from weightswarm.metainfo.build import TorrentOptions, TorrentVersion, build_metainfo, v1_layout, with_outer_fields
+from weightswarm.metainfo.build import (
+    TorrentOptions,
+    TorrentVersion,
+    build_metainfo,
+    v1_layout,
+    with_outer_fields,
+    with_piece_layers,
+)
 from weightswarm.metainfo.pieces import PieceMap
 from weightswarm.metainfo.read import Metainfo, TorrentFile, magnet_of, parse_info_dict, parse_metainfo
 
@@ -23,4 +30,5 @@ __all__ = [
     "parse_metainfo",
     "v1_layout",
     "with_outer_fields",
+    "with_piece_layers",
 ]

@@ -92,6 +92,11 @@ def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
     return parse_metainfo(_with_info(document, metainfo.info_bytes))
 
 
+def with_piece_layers(metainfo: Metainfo, layers: dict[bytes, bytes]) -> Metainfo:
+    """Return the torrent with its piece layers, given by `pieces root`. The info-hash stays."""
+    return parse_metainfo(_with_info(bdecode(metainfo.data) | {b"piece layers": layers}, metainfo.info_bytes))
+
+
 def _with_info(document: dict[bytes, Any], info_bytes: bytes) -> bytes:
     """Return a metainfo document around the info dict's exact bytes: to encode it anew could change its hash."""
     parts = [

@@ -68,6 +68,16 @@ class Metainfo:
     comment: str | None
 
     @property
+    def has_piece_layers(self) -> bool:
+        """Whether every file's v2 pieces can be checked with what is known here; never so for v1 torrents."""
+        return self.info_hash.v2 is not None and all(
+            file.pieces_root is None
+            or file.size <= self.piece_length
+            or bytes.fromhex(file.pieces_root) in self.piece_layers
+            for file in self.files
+        )
+
+    @property
     def total_size(self) -> int:
         """Bytes of all files, pad files left out."""
         return sum(file.size for file in self.files)

@@ -15,6 +15,7 @@ from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
 from weightswarm.swarm.alerts import event_of
 from weightswarm.swarm.events import Checked, Event
+from weightswarm.swarm.layers import piece_layers
 from weightswarm.swarm.network import Network, NetworkOptions, reachable_peers, reachable_urls
 from weightswarm.swarm.resolving import Resolver, literal
 from weightswarm.swarm.settings import make_session
@@ -22,6 +23,8 @@ from weightswarm.swarm.torrent import Torrent, lay_out
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
+# libtorrent's torrent_flags::disable_v1_hashes, which its Python module has no name for.
+_V2_HASHES_ALONE = 1 << 25
 
 
 class Swarm:
@@ -101,11 +104,13 @@ class Swarm:
         trackers: Iterable[str] = (),
         web_seeds: Iterable[str] = (),
         peers: Iterable[PeerAddress] = (),
+        v1_hashes: bool = True,
     ) -> Torrent:
         """Download the files whose indices are in `files`, each to its own absolute path, and seed them meanwhile.
 
         What stands there already is hashed first (`Checked`) and kept where it is right. Nothing is taken from an
-        earlier run's word. Pieces that reach into unwanted files go to a side file in `folder`.
+        earlier run's word. Pieces that reach into unwanted files go to a side file in `folder`. Without `v1_hashes`
+        a hybrid's pieces are held against their v2 hashes alone, which saves a SHA-1 of every byte.
         """
         unwanted = {file.index: folder / "unwanted" / str(file.index) for file in metainfo.files}
         parameters, indices, count = lay_out(metainfo, {**unwanted, **files})
@@ -115,6 +120,9 @@ class Swarm:
         parameters.file_priorities = [0 if i in unwanted_indices else 4 for i in range(count)]
         parameters.flags = lt.torrent_flags.update_subscribe
         fresh = not any(path.exists() for path in files.values())
+        if not v1_hashes and (fresh or metainfo.has_piece_layers):
+            # What is there already can only be checked against hashes that are here already.
+            parameters.flags |= _V2_HASHES_ALONE
         if fresh:
             # With nothing to check it is ready in a moment, and resuming it then dials its peers at once.
             parameters.flags |= lt.torrent_flags.paused
@@ -128,6 +136,8 @@ class Swarm:
         parameters, indices, _ = lay_out(metainfo, dict(files))
         parameters.save_path = str(next(iter(files.values())).parent)
         parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
+        if metainfo.has_piece_layers:
+            parameters.flags |= _V2_HASHES_ALONE
         return self._add(parameters, metainfo.info_hash, indices, metainfo.trackers, metainfo.web_seeds, tuple(peers))
 
     def remove(self, torrent: Torrent) -> None:
@@ -189,18 +199,16 @@ class Swarm:
                     event.torrent.handle.resume()
         return events
 
-    def export(self, torrent: Torrent) -> bytes | None:
-        """Return a torrent's metainfo with the piece layers that were received; None when they are not complete."""
-        torrent.handle.save_resume_data(lt.torrent_handle.save_info_dict)
+    def piece_layers(self, torrent: Torrent, metainfo: Metainfo) -> dict[bytes, bytes] | None:
+        """Return a torrent's piece layers by `pieces root`, as far as peers sent them; None when one is missing."""
+        torrent.handle.save_resume_data(0)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             self._session.wait_for_alert(100)
             for alert in self._session.pop_alerts():
                 if isinstance(alert, lt.save_resume_data_alert) and alert.handle == torrent.handle:
-                    try:
-                        return bytes(lt.bencode(cast("Any", lt.write_torrent_file(alert.params))))
-                    except RuntimeError:
-                        return None
+                    trees = cast("Any", lt.write_resume_data(alert.params)).get(b"trees", [])
+                    return piece_layers(metainfo, torrent.own(trees)) if trees else None
                 if isinstance(alert, lt.save_resume_data_failed_alert):
                     return None
         return None

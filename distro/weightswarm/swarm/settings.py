@@ -33,8 +33,6 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         "alert_mask": ALERTS,
         # Alerts past the queue's end are dropped, and pieces finish by the thousand when a resume is checked.
         "alert_queue_size": 300_000,
-        # No mmap: a full disk is an error instead of SIGBUS, and memory does not grow with the model.
-        "mmap_file_size_cutoff": 2**31 - 1,
         "hashing_threads": max(2, usable_cores()),
         "max_queued_disk_bytes": 32 * 1024 * 1024,
         "file_pool_size": 256,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
 
@@ -48,6 +50,10 @@ class Torrent:
         self.info_hash = info_hash
         self.status = TorrentStatus()
         self._indices = indices
+
+    def own(self, values: Sequence[Any]) -> list[Any]:
+        """Return those of libtorrent's values, one for each file that it counts, which belong to files of ours."""
+        return [values[index] for index in self._indices]
 
     def flush(self) -> None:
         """Ask for a `Flushed` event once all that was received so far is on disk."""
@@ -116,7 +122,7 @@ def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent
         info = lt.torrent_info(metainfo.data)
     except RuntimeError as error:
         raise InvalidMetainfo(str(error)) from None
-    storage = info.files()
+    storage = info.layout()
     indices = tuple(i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file)
     sizes = [storage.file_size(i) for i in indices]
     if sizes != [file.size for file in metainfo.files]:
