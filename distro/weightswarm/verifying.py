@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from weightswarm.errors import Cancelled
-from weightswarm.hashing import FileDigests, digest_file, usable_cores
+from weightswarm.errors import Cancelled, SourceChanged, StorageFailure
+from weightswarm.hashing import FileDigests, Worker, WorkerPool, digest_file
 from weightswarm.manifest import FileEntry, is_ignored
+
+_CALL_BYTES = 16 * 1024 * 1024
+_BATCH_FILES = 256
 
 
 class Fault(Enum):
@@ -78,30 +81,97 @@ def verify_tree(
 
     `on_bytes` gets counts of bytes hashed, from worker threads.
     """
-    wanted = sorted(expectations, key=lambda e: -(e.size or 0))
+    wanted = [_Wanted(number, root / e.path, e) for number, e in enumerate(expectations)]
     findings: list[Finding] = []
-    hashed = 0
-    lock = threading.Lock()
-    stopped = threading.Event()
-
-    def count(size: int) -> None:
-        nonlocal hashed
-        with lock:
-            hashed += size
-        if on_bytes is not None:
-            on_bytes(size)
-
-    pool = ThreadPoolExecutor(workers or usable_cores(), thread_name_prefix="verify")
+    there = [file for file in wanted if file.find(findings)]
+    pool = WorkerPool(sum(file.size for file in there), workers)
+    report = on_bytes or (lambda _n: None)
     try:
-        checks = [pool.submit(check_file, root / e.path, e, on_bytes=count, stop=stopped.is_set) for e in wanted]
-        findings += [finding for check in checks if (finding := check.result()) is not None]
+        checks = [pool.submit(partial(_check, files, report)) for files in _batches(there)]
+        findings += [finding for check in checks for finding in check.result()]
     finally:
-        stopped.set()
-        pool.shutdown(cancel_futures=True)
+        pool.close()
     if extras:
-        expected = {e.path for e in wanted}
+        expected = {file.expected.path for file in wanted}
         findings += [Finding(path, Fault.EXTRA) for path in list_files(root) if path not in expected]
+    hashed = sum(file.hashed for file in there)
     return Report(len(wanted), hashed, tuple(sorted(findings, key=lambda f: f.path)))
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """An expected file; `size` in bytes is what it has, `hashed` how many of them were read."""
+
+    number: int
+    path: Path
+    expected: Expectation
+    size: int = 0
+    hashed: int = 0
+
+    def find(self, findings: list[Finding]) -> bool:
+        """Return whether there is something to hash; say what is wrong otherwise."""
+        try:
+            status = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            findings.append(Finding(self.expected.path, Fault.MISSING))
+            return False
+        except OSError as error:
+            findings.append(Finding(self.expected.path, Fault.UNREADABLE, error.strerror or str(error)))
+            return False
+        self.size = status.st_size
+        if self.expected.size not in (None, self.size):
+            detail = f"{self.size:,} bytes, not {self.expected.size:,}"
+            findings.append(Finding(self.expected.path, Fault.WRONG_SIZE, detail))
+            return False
+        return True
+
+    def calls(self) -> Iterator[tuple[Any, ...]]:
+        """Yield what a worker is to do, in order."""
+        path = os.fspath(self.path.absolute())
+        git_blob_size = None if self.expected.git_sha1 is None else self.size
+        for offset in range(0, self.size or 1, _CALL_BYTES):
+            length = min(_CALL_BYTES, self.size - offset)
+            yield self.number, (path, self.size, offset, length), offset + length == self.size, git_blob_size
+
+
+def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
+    """Yield large files one by one, the largest first, and then small ones many at a time."""
+    batch: list[_Wanted] = []
+    size = 0
+    for file in sorted(files, key=lambda file: -file.size):
+        if batch and (size + file.size > _CALL_BYTES or len(batch) == _BATCH_FILES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += file.size
+    if batch:
+        yield batch
+
+
+def _check(files: list[_Wanted], on_bytes: Callable[[int], None], worker: Worker) -> list[Finding]:
+    """Hash files on a worker; one by one in this process where that fails, to say which is at fault."""
+    findings: list[Finding | None] = []
+    try:
+        if len(files) == 1:
+            for call in files[0].calls():
+                ((_, sha256, git_sha1),) = worker.call("run", [call])
+                files[0].hashed += call[1][3]
+                on_bytes(call[1][3])
+            findings = [_judge(files[0], sha256, git_sha1)]
+        else:
+            results = worker.call("run", [call for file in files for call in file.calls()])
+            findings = [_judge(file, sha256, git) for file, (_, sha256, git) in zip(files, results, strict=True)]
+            for file in files:
+                file.hashed = file.size
+            on_bytes(sum(file.size for file in files))
+    except (SourceChanged, StorageFailure):
+        findings = [check_file(file.path, file.expected) for file in files]
+    return [finding for finding in findings if finding is not None]
+
+
+def _judge(file: _Wanted, sha256: bytes, git_sha1: bytes | None) -> Finding | None:
+    digests = FileDigests(file.size, sha256.hex(), None if git_sha1 is None else git_sha1.hex())
+    return compare(digests, file.expected)
 
 
 def check_file(

@@ -111,6 +111,7 @@ class Transfer:
                 complete = self._download(magnet, tuple(peers), v1_hashes=True)
         finally:
             self._verification.close()
+        self._verification.make_durable()
         # libtorrent has let go of the files: nobody may have written to one since it was hashed.
         self._verification.check_untouched()
         return (complete or self.metainfo).data

@@ -4,61 +4,46 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from weightswarm.errors import ContentMismatch, StorageFailure, WeightswarmError
-from weightswarm.hashing import RunningDigest, usable_cores
+from weightswarm.errors import ContentMismatch, SourceChanged, StorageFailure, WeightswarmError
+from weightswarm.hashing import FileDigests, Worker, WorkerPool
 from weightswarm.metainfo import PieceMap
-from weightswarm.storage import open_regular, storage_errors
+from weightswarm.storage import open_regular, storage_errors, sync_file_system
 from weightswarm.verifying import Expectation, Fault, Finding, compare
 
 _SYNC_BYTES = 64 * 1024 * 1024
+_CALL_BYTES = 16 * 1024 * 1024
+_SMALL = 64 * 1024
+_BATCH_FILES = 256
+_MANY_FILES = 64
+"""How many files from which one sync of the whole file system takes less time than one for each of them."""
 
 
+@dataclass(slots=True, eq=False)
 class _StagedFile:
-    """One file on its way: `readable` bytes may be read back, `digest.position` of them were."""
+    """One file on its way: `readable` bytes may be read back, `hashed` of them were. `lane` is who hashes it."""
 
-    def __init__(self, path: Path, expected: Expectation, size: int) -> None:
-        self.path = path
-        self.expected = expected
-        self.size = size
-        self.readable = 0
-        self.running = False
-        self.digest = RunningDigest(size if expected.git_sha1 is not None else None)
-        self.inode: int | None = None
-        self.mtime_ns = 0
-        self._unsynced = 0
+    number: int
+    path: Path
+    expected: Expectation
+    size: int
+    lane: int
+    readable: int = 0
+    hashed: int = 0
+    unsynced: int = 0
+    running: bool = False
+    inode: int | None = None
+    mtime_ns: int = 0
+    digests: FileDigests | None = None
 
-    def advance(self, verification: StagedVerification) -> Finding | None:
-        """Hash what became readable; at the file's end, make it durable and return what is wrong with it."""
-        end, before = self.readable, self.digest.position
-        descriptor = open_regular(self.path)
-        try:
-            status = os.fstat(descriptor)
-            if self.inode not in (None, status.st_ino):
-                raise ContentMismatch(f"{self.expected.path} was replaced while it was downloaded")
-            self.inode = status.st_ino
-            whole = self.digest.read(descriptor, end, on_bytes=verification.count, stop=verification.stopped.is_set)
-            if verification.stopped.is_set():
-                return None
-            if not whole:
-                return Finding(self.expected.path, Fault.WRONG_SIZE, f"{self.digest.position:,} bytes, not {end:,}")
-            self._unsynced += self.digest.position - before
-            if self.digest.position < self.size:
-                if self._unsynced >= _SYNC_BYTES:
-                    # Spread over the download, so that the last sync has little left to do.
-                    os.fdatasync(descriptor)
-                    self._unsynced = 0
-                return None
-            os.fsync(descriptor)
-            status = os.fstat(descriptor)
-            self.mtime_ns = status.st_mtime_ns
-            if status.st_size != self.size:
-                return Finding(self.expected.path, Fault.WRONG_SIZE, f"{status.st_size:,} bytes, not {self.size:,}")
-            return compare(self.digest.digests(), self.expected)
-        finally:
-            os.close(descriptor)
+    @property
+    def small(self) -> bool:
+        """Whether it is hashed in one go, with others."""
+        return self.size <= _SMALL
 
 
 class StagedVerification:
@@ -66,15 +51,17 @@ class StagedVerification:
 
     def __init__(self, files: dict[int, Path], expectations: dict[int, Expectation], pieces: PieceMap) -> None:
         self._pieces = pieces
-        self._files = {
-            index: _StagedFile(path, expectations[index], expectations[index].size or 0)
-            for index, path in files.items()
-        }
+        total = sum(expectations[index].size or 0 for index in files)
+        self._pool = WorkerPool(total)
+        self._files: dict[int, _StagedFile] = {}
+        for number, (index, path) in enumerate(files.items()):
+            expected = expectations[index]
+            self._files[index] = _StagedFile(index, path, expected, expected.size or 0, number % self._pool.lanes)
+        self._sync_once = len(files) >= _MANY_FILES
         self._have: set[int] = set()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(usable_cores(), thread_name_prefix="verify")
-        self._jobs: dict[Future[Finding | None], int] = {}
-        self.stopped = threading.Event()
+        self._jobs: dict[Future[list[Finding]], list[_StagedFile]] = {}
+        self._stopped = threading.Event()
         self.hashed = 0
         self.done: set[int] = set()
 
@@ -86,32 +73,33 @@ class StagedVerification:
     def readable(self, pieces: set[int]) -> None:
         """Hash on: the bytes of `pieces` can now be read from disk."""
         self._have |= pieces
-        for index in {index for piece in pieces for index in self._pieces.files_of(piece)} & self._files.keys():
-            self._start(index)
+        self._start({index for piece in pieces for index in self._pieces.files_of(piece)} & self._files.keys())
 
     def all_readable(self) -> None:
         """Hash the rest: every wanted byte can be read from disk."""
-        self.readable({piece for index in self._files for piece in self._pieces.pieces_of(index)})
-        for index, file in self._files.items():
-            if file.size == 0:
-                self._start(index)
+        self._have |= {piece for index in self._files for piece in self._pieces.pieces_of(index)}
+        self._start(set(self._files))
 
     def collect(self) -> None:
         """Take up finished hashes. Raises `ContentMismatch` for a file that is not what it must be."""
         for job in [job for job in self._jobs if job.done()]:
-            index = self._jobs.pop(job)
-            file = self._files[index]
-            file.running = False
+            files = self._jobs.pop(job)
             try:
-                finding = job.result()
+                findings = job.result()
             except OSError as error:
-                raise StorageFailure(str(error.filename or file.path), error.strerror or str(error)) from error
-            if finding is not None:
-                raise _mismatch(finding)
-            if file.digest.position == file.size and file.inode is not None:
-                self.done.add(index)
-            else:
-                self._start(index)
+                raise StorageFailure(str(error.filename or files[0].path), error.strerror or str(error)) from error
+            if findings:
+                raise _mismatch(findings[0])
+            for file in files:
+                file.running = False
+            self.done |= {file.number for file in files if file.digests is not None}
+            self._start({file.number for file in files if file.digests is None})
+
+    def make_durable(self) -> None:
+        """Return when every hashed file is on the disk itself. Raises `StorageFailure`."""
+        if self._sync_once and self.done:
+            with storage_errors(path := self._files[min(self.done)].path):
+                sync_file_system(path)
 
     def check_untouched(self) -> None:
         """Raise `ContentMismatch` when a file was written to or replaced after it was hashed."""
@@ -126,24 +114,111 @@ class StagedVerification:
                     hint="fetch again: what is on disk is checked and kept where it is right",
                 )
 
-    def count(self, size: int) -> None:
-        """Add to the bytes hashed; called by the hashing threads."""
-        with self._lock:
-            self.hashed += size
-
     def close(self) -> None:
         """Stop hashing."""
-        self.stopped.set()
-        self._pool.shutdown(cancel_futures=True)
+        self._stopped.set()
+        self._pool.close()
 
-    def _start(self, index: int) -> None:
-        file = self._files[index]
-        if file.running or index in self.done:
-            return
-        file.readable = self._pieces.prefix(index, self._have, file.readable)
-        if file.readable > file.digest.position or file.size == 0:
+    # --- in the caller's thread ----------------------------------------------------------------------------------
+
+    def _start(self, indices: set[int]) -> None:
+        batch: list[_StagedFile] = []
+        for index in sorted(indices):
+            file = self._files[index]
+            if file.running or index in self.done:
+                continue
+            file.readable = self._pieces.prefix(index, self._have, file.readable)
+            if file.small:
+                if file.readable == file.size:
+                    batch.append(file)
+            elif file.readable > file.hashed:
+                self._submit([file], file.lane)
+            if len(batch) == _BATCH_FILES:
+                self._submit(batch, None)
+                batch = []
+        if batch:
+            self._submit(batch, None)
+
+    def _submit(self, files: list[_StagedFile], lane: int | None) -> None:
+        for file in files:
             file.running = True
-            self._jobs[self._pool.submit(file.advance, self)] = index
+        self._jobs[self._pool.submit(lambda worker: self._hash(worker, files), lane)] = files
+
+    # --- in the pool's threads -----------------------------------------------------------------------------------
+
+    def _hash(self, worker: Worker, files: list[_StagedFile]) -> list[Finding]:
+        """Hash what is readable of files, make those durable that end, and return what is wrong with them."""
+        inodes = [self._identify(file) for file in files]
+        try:
+            while not self._stopped.is_set():
+                spans = [self._next_span(file) for file in files]
+                calls = [_call(file, *span) for file, span in zip(files, spans, strict=True)]
+                for file, inode, (offset, length), result in zip(
+                    files, inodes, spans, worker.call("run", calls), strict=True
+                ):
+                    if result[0] != inode:
+                        raise _replaced(file)
+                    self._advance(file, offset + length, result[1], result[2])
+                if all(file.hashed == file.readable for file in files):
+                    break
+        except SourceChanged as error:
+            shown = next((f.expected.path for f in files if os.fspath(f.path) == error.paths[0]), error.paths[0])
+            return [Finding(shown, Fault.WRONG_SIZE, error.reason)]
+        return [found for file in files if (found := self._settle(file)) is not None]
+
+    def _identify(self, file: _StagedFile) -> int:
+        descriptor = open_regular(file.path)
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if file.inode not in (None, status.st_ino):
+            raise _replaced(file)
+        file.inode = status.st_ino
+        # What is written from now on, while the last of it is hashed, shows in the end.
+        file.mtime_ns = status.st_mtime_ns
+        return status.st_ino
+
+    def _next_span(self, file: _StagedFile) -> tuple[int, int]:
+        return file.hashed, min(_CALL_BYTES, file.readable - file.hashed)
+
+    def _advance(self, file: _StagedFile, position: int, sha256: bytes | None, git_sha1: bytes | None) -> None:
+        with self._lock:
+            self.hashed += position - file.hashed
+        file.unsynced += position - file.hashed
+        file.hashed = position
+        if sha256 is not None:
+            file.digests = FileDigests(file.size, sha256.hex(), None if git_sha1 is None else git_sha1.hex())
+
+    def _settle(self, file: _StagedFile) -> Finding | None:
+        """Make a file durable, as far as it is due, and at its end return what is wrong with it."""
+        if file.digests is None and file.unsynced < _SYNC_BYTES:
+            return None
+        descriptor = open_regular(file.path)
+        try:
+            if file.digests is None:
+                # Spread over the download, so that the last sync has little left to do.
+                os.fdatasync(descriptor)
+                file.unsynced = 0
+                return None
+            if not self._sync_once or file.size >= _SYNC_BYTES:
+                os.fsync(descriptor)
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if status.st_size != file.size:
+            return Finding(file.expected.path, Fault.WRONG_SIZE, f"{status.st_size:,} bytes, not {file.size:,}")
+        return compare(file.digests, file.expected)
+
+
+def _call(file: _StagedFile, offset: int, length: int) -> tuple[Any, ...]:
+    git_blob_size = file.size if file.expected.git_sha1 is not None else None
+    span = (os.fspath(file.path), None, offset, length)
+    return file.number, span, offset + length == file.size, git_blob_size
+
+
+def _replaced(file: _StagedFile) -> ContentMismatch:
+    return ContentMismatch(f"{file.expected.path} was replaced while it was downloaded", paths=(file.expected.path,))
 
 
 def _mismatch(finding: Finding) -> WeightswarmError:

@@ -3,7 +3,10 @@
 from weightswarm.hashing.digests import FileDigests, RunningDigest, digest_file, usable_cores
 from weightswarm.hashing.merkle import BLOCK, ZERO_HASH, layer_root, merkle_root, piece_layer
 from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
-from weightswarm.hashing.tree import FileHashes, TreeHashes, V1Layout, hash_tree
+from weightswarm.hashing.planning import FileHashes, TreeHashes, V1Layout
+from weightswarm.hashing.pool import WorkerPool
+from weightswarm.hashing.tree import hash_tree
+from weightswarm.hashing.workers import Worker
 
 __all__ = [
     "BLOCK",
@@ -14,6 +17,8 @@ __all__ = [
     "RunningDigest",
     "TreeHashes",
     "V1Layout",
+    "Worker",
+    "WorkerPool",
     "choose_piece_length",
     "digest_file",
     "hash_tree",

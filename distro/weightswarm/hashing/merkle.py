@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
 from hashlib import sha256
+
+# Hash processes import this: what they do not need costs them their start (see `computing`).
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BLOCK = 16 * 1024
 ZERO_HASH = bytes(32)
 
+_zero_roots = [ZERO_HASH]
 
-@cache
+
 def zero_root(leaves: int) -> bytes:
     """Return the root over `leaves` (a power of two) zero leaves: what stands for a missing piece."""
-    return ZERO_HASH if leaves == 1 else sha256(zero_root(leaves // 2) * 2).digest()
+    height = leaves.bit_length() - 1
+    while len(_zero_roots) <= height:
+        _zero_roots.append(sha256(_zero_roots[-1] * 2).digest())
+    return _zero_roots[height]
 
 
 def merkle_root(hashes: Sequence[bytes], width: int, filler: bytes = ZERO_HASH) -> bytes:

@@ -6,198 +6,133 @@ the process that reads it (SIGBUS), which must not be ours.
 
 from __future__ import annotations
 
-import json
-import mmap
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from weightswarm.errors import SourceChanged, StorageFailure
-from weightswarm.hashing.jobs import ChunkJob, ChunkResult, Hashing, PackedJob, Span
+from weightswarm.hashing.child import receive, send
+from weightswarm.hashing.computing import Changed, Computing, Unreadable, copied
+
+PROCESSES_FROM = 64 * 1024 * 1024
+"""Bytes to hash from which starting processes pays."""
+
+# The child imports its modules by their names, and none of what the packages around them import: it starts in a
+# tenth of the time. It finds this very package, and nothing of the user's environment changes what it runs.
+_START = """
+import sys
+for name, folder in {packages!r}:
+    package = sys.modules[name] = type(sys)(name)
+    package.__path__ = [folder]
+from weightswarm.hashing.child import serve
+serve()
+"""
 
 
 class Worker(Protocol):
-    """Runs one job at a time. Raises `SourceChanged`, `StorageFailure`."""
+    """Runs one request at a time: a method of `Computing`, called once for each tuple of arguments.
 
-    def chunks(self, jobs: list[ChunkJob]) -> list[ChunkResult]:
-        """Run chunk jobs, in order."""
+    Raises `SourceChanged`, `StorageFailure`.
+    """
 
-    def packed(self, job: PackedJob) -> tuple[bytes, ...]:
-        """Run a packed job."""
+    def call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the results, in order."""
 
     def close(self) -> None:
         """End the worker, whatever it does."""
 
 
 class LocalWorker:
-    """Runs jobs in the calling thread, reading into memory."""
+    """Runs requests in the calling thread, reading into memory."""
 
     def __init__(self) -> None:
-        self._hashing = Hashing(_copied)
+        self._computing = Computing(copied)
 
-    def chunks(self, jobs: list[ChunkJob]) -> list[ChunkResult]:
+    def call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Worker`."""
-        return [self._hashing.chunk(job) for job in jobs]
-
-    def packed(self, job: PackedJob) -> tuple[bytes, ...]:
-        """See `Worker`."""
-        return self._hashing.packed(job)
+        try:
+            return [getattr(self._computing, method)(*arguments) for arguments in calls]
+        except Changed as error:
+            raise SourceChanged(*error.args) from None
+        except Unreadable as error:
+            raise StorageFailure(*error.args) from None
 
     def close(self) -> None:
         """Nothing runs apart from the caller."""
 
 
 class ProcessWorker:
-    """Runs jobs in a child process: one JSON line each way a job."""
+    """Runs requests in a child process, which starts with the first of them."""
 
     def __init__(self) -> None:
-        # The child finds this very package, and nothing of the user's environment changes what it runs.
-        root = str(Path(__file__).parents[2])
-        code = f"import sys; sys.path.insert(0, {root!r}); from weightswarm.hashing.workers import serve; serve()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Ctrl-C is for the parent to handle.
-            start_new_session=True,
-        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
-    def chunks(self, jobs: list[ChunkJob]) -> list[ChunkResult]:
+    def call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Worker`."""
-        reply = self._ask({"chunks": [_chunk_fields(job) for job in jobs]}, jobs[0].span.path)
-        return [
-            ChunkResult(
-                None if sha256 is None else bytes.fromhex(sha256),
-                tuple(map(bytes.fromhex, layer)),
-                tuple(map(bytes.fromhex, v1)),
-            )
-            for sha256, layer, v1 in reply
-        ]
-
-    def packed(self, job: PackedJob) -> tuple[bytes, ...]:
-        """See `Worker`."""
-        spans = [_span_fields(span) for span in job.spans]
-        reply = self._ask({"packed": [spans, job.piece_length]}, job.spans[0].path)
-        return tuple(map(bytes.fromhex, reply))
+        process = self._process = self._process or _start()
+        if self._closed:
+            process.kill()
+            process.wait()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            send(process.stdin, (method, list(calls)))
+            answer = receive(process.stdout)
+        except (OSError, ValueError):
+            answer = None
+        if answer is None:
+            # Another child may do what comes next.
+            process.kill()
+            process.communicate()
+            self._process = None
+            raise _died(method, calls)
+        outcome, value = answer
+        if outcome == "changed":
+            raise SourceChanged(*value)
+        if outcome == "unreadable":
+            raise StorageFailure(*value)
+        results: list[Any] = value
+        return results
 
     def close(self) -> None:
         """See `Worker`."""
-        self._process.kill()
-        self._process.communicate()
-
-    def _ask(self, request: dict[str, Any], path: str) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except (BrokenPipeError, ValueError):
-            line = b""
-        if not line:
-            raise _died(request, path)
-        reply = json.loads(line)
-        if "changed" in reply:
-            raise SourceChanged(*reply["changed"])
-        if "failed" in reply:
-            raise StorageFailure(*reply["failed"])
-        return reply["done"]
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
 
 
-def serve() -> None:
-    """Be the child of a `ProcessWorker`: answer requests on stdin until it closes."""
-    hashing = Hashing(_mapped)
-    for line in sys.stdin.buffer:
-        try:
-            reply: dict[str, Any] = {"done": _run(hashing, json.loads(line))}
-        except SourceChanged as error:
-            reply = {"changed": [error.paths[0], error.reason]}
-        except StorageFailure as error:
-            reply = {"failed": [error.path, error.reason]}
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+def make_worker(size: int) -> Worker:
+    """Return the kind of worker that serves best for `size` bytes in all."""
+    return ProcessWorker() if size >= PROCESSES_FROM else LocalWorker()
 
 
-def _run(hashing: Hashing, request: dict[str, Any]) -> Any:
-    if "packed" in request:
-        spans, piece_length = request["packed"]
-        job = PackedJob(tuple(Span(*fields) for fields in spans), piece_length)
-        return [digest.hex() for digest in hashing.packed(job)]
-    results = [hashing.chunk(ChunkJob(file, Span(*span), *rest)) for file, span, *rest in request["chunks"]]
-    return [
-        [None if r.sha256 is None else r.sha256.hex(), [h.hex() for h in r.layer], [h.hex() for h in r.v1]]
-        for r in results
-    ]
+def _start() -> subprocess.Popen[bytes]:
+    here = Path(__file__).parent
+    packages = (("weightswarm", str(here.parent)), ("weightswarm.hashing", str(here)))
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _START.format(packages=packages)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Ctrl-C is for the parent to handle.
+        start_new_session=True,
+    )
 
 
-def _chunk_fields(job: ChunkJob) -> list[Any]:
-    return [job.file, _span_fields(job.span), job.piece_length, job.in_order, job.pieces, job.v1, job.fill]
-
-
-def _span_fields(span: Span) -> list[Any]:
-    return [span.path, span.size, span.offset, span.length]
-
-
-def _died(request: dict[str, Any], path: str) -> Exception:
+def _died(method: str, calls: Sequence[tuple[Any, ...]]) -> Exception:
     """Say why a child is gone: most likely a file shrank under its mapping."""
-    spans = [chunk[1] for chunk in request["chunks"]] if "chunks" in request else request["packed"][0]
-    for shown, size, _, _ in spans:
+    spans = [span for call in calls for span in call[0]] if method == "packed" else [call[1] for call in calls]
+    for path, size, offset, length in spans:
+        expected = offset + length if size is None else size
         try:
-            now = os.stat(shown).st_size
+            now = os.stat(path).st_size
         except OSError:
-            return SourceChanged(shown, "vanished")
-        if now != size:
-            return SourceChanged(shown, "shrank" if now < size else "grew")
-    return StorageFailure(path, "the process that hashed it ended unexpectedly")
-
-
-@contextmanager
-def _opened(span: Span) -> Iterator[int]:
-    try:
-        descriptor = os.open(span.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise SourceChanged(span.path, "vanished") from None
-    except OSError as error:
-        raise StorageFailure(span.path, error.strerror or str(error)) from error
-    try:
-        size = os.fstat(descriptor).st_size
-        if size != span.size:
-            raise SourceChanged(span.path, f"changed its size from {span.size:,} to {size:,} bytes")
-        yield descriptor
-    except OSError as error:
-        raise StorageFailure(span.path, error.strerror or str(error)) from error
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _copied(span: Span) -> Iterator[memoryview]:
-    buffer = bytearray(span.length)
-    with _opened(span) as descriptor, memoryview(buffer) as view:
-        done = 0
-        while done < span.length:
-            count = os.preadv(descriptor, [view[done:]], span.offset + done)
-            if count == 0:
-                raise SourceChanged(span.path, "shrank")
-            done += count
-        yield view
-
-
-@contextmanager
-def _mapped(span: Span) -> Iterator[memoryview]:
-    with _opened(span) as descriptor:
-        if span.length == 0:
-            yield memoryview(b"")
-            return
-        # The next chunk is on its way from the disk while this one is hashed.
-        os.posix_fadvise(descriptor, span.offset, 2 * span.length, os.POSIX_FADV_WILLNEED)
-        skip = span.offset % mmap.ALLOCATIONGRANULARITY
-        with (
-            mmap.mmap(descriptor, span.length + skip, prot=mmap.PROT_READ, offset=span.offset - skip) as mapping,
-            memoryview(mapping) as whole,
-            whole[skip:] as view,
-        ):
-            yield view
+            return SourceChanged(path, "vanished")
+        if now < expected:
+            return SourceChanged(path, "shrank")
+        if size is not None and now != size:
+            return SourceChanged(path, "grew")
+    return StorageFailure(spans[0][0], "the process that hashed it ended unexpectedly")
