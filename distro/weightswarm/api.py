@@ -10,26 +10,23 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weightswarm.cache import ModelCache, cache_root
 from weightswarm.errors import InvalidInput, NotFound
-from weightswarm.fetching import (
-    Description,
-    FetchOptions,
-    FetchPlan,
-    FetchResult,
-    describe_source,
-    fetch_source,
-)
-from weightswarm.magnet import MagnetLink
 from weightswarm.manifest import parse_model_name, parse_reference
 from weightswarm.progress import Report, silent
-from weightswarm.publishing import PublishOptions, Release, check_output, prepare_cached, prepare_path, write_release
 from weightswarm.registry import DirectoryRegistry, RegistryEntry, bundled_registry
-from weightswarm.repairing import Verification, VerifyOptions, verify_target
-from weightswarm.seeding import SeededRelease, SeedOptions, seed_releases
 from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
-from weightswarm.swarm import NetworkOptions
+
+# Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
+if TYPE_CHECKING:
+    from weightswarm.fetching import Description, FetchOptions, FetchPlan, FetchResult
+    from weightswarm.magnet import MagnetLink
+    from weightswarm.publishing import PublishOptions, Release
+    from weightswarm.repairing import Verification, VerifyOptions
+    from weightswarm.seeding import SeededRelease, SeedOptions
+    from weightswarm.swarm import NetworkOptions
 
 PathLike = str | os.PathLike[str]
 
@@ -58,6 +55,8 @@ def publish(
 
     With `registry`, the release is added to that folder as well, for others to find by name.
     """
+    from weightswarm.publishing import check_output, write_release
+
     for folder in (output, registry):
         if folder is not None:
             _check_apart(user_path(folder), source)
@@ -89,6 +88,8 @@ def prepare(
 
     `org/model=path` names a path in one word, for those who prepare several.
     """
+    from weightswarm.publishing import PublishOptions, prepare_cached, prepare_path
+
     chosen = options or PublishOptions()
     label, equals, rest = str(source).partition("=")
     if equals and _is_name(label):
@@ -123,6 +124,8 @@ def seed(
 
     `on_ready` gets the releases with their magnets once peers can connect. Returns what each gave, and what ended it.
     """
+    from weightswarm.seeding import SeedOptions, seed_releases
+
     if name is not None and len(sources) > 1:
         raise InvalidInput("One name cannot serve several sources", hint="seed them one by one, or leave --name out")
     releases = [
@@ -142,6 +145,8 @@ def fetch(
     report: Report = silent,
 ) -> FetchResult:
     """Fetch a magnet, torrent, info-hash or `org/model[@revision]` into the model cache, every file verified."""
+    from weightswarm.fetching import FetchOptions, FetchResult, fetch_source
+
     result = fetch_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
@@ -162,6 +167,8 @@ def plan_fetch(
     report: Report = silent,
 ) -> FetchPlan:
     """Return what `fetch` would download, reuse and keep; asks the swarm for metadata only."""
+    from weightswarm.fetching import FetchOptions, FetchPlan, fetch_source
+
     plan = fetch_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
@@ -183,6 +190,8 @@ def verify(
     report: Report = silent,
 ) -> Verification:
     """Compare a cached `org/model[@revision]`, a snapshot or a folder with its manifest, hashing every byte."""
+    from weightswarm.repairing import VerifyOptions, verify_target
+
     return verify_target(
         str(target),
         cache=ModelCache(cache_root(cache_dir)),
@@ -202,6 +211,9 @@ def show(
     report: Report = silent,
 ) -> Description:
     """Describe a magnet, torrent, manifest, name or info-hash without downloading payload."""
+    from weightswarm.fetching import describe_source
+    from weightswarm.swarm import NetworkOptions
+
     return describe_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),

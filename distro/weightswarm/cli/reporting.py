@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import click
-from tqdm import tqdm
 
 from weightswarm.errors import printable
 from weightswarm.progress import Note, Phase, Progress, Report, silent
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LINE_SECONDS = 5.0
 _BAR = "{desc:<12}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
@@ -71,6 +73,8 @@ class _Bars:
 
     def __call__(self, event: Progress | Note) -> None:
         if isinstance(event, Note):
+            from tqdm import tqdm
+
             tqdm.write(printable(event.text), file=sys.stderr)
             return
         bar = self._bars.get(event.phase)
@@ -91,6 +95,9 @@ class _Bars:
             bar.refresh()
 
     def _bar(self, event: Progress) -> tqdm[NoReturn]:
+        # Only who sees bars waits for them to load.
+        from tqdm import tqdm
+
         wordy = event.phase in (Phase.METADATA, Phase.SEEDING)
         bar: tqdm[NoReturn] = tqdm(
             total=event.total,
