@@ -359,17 +359,33 @@ GIB = 1024 * MIB
         (10_000 * GIB, 16 * MIB),
     ],
 )
-def test_the_piece_length_follows_from_the_size_alone(total: int, expected: int) -> None:
-    assert choose_piece_length(total) == expected
+def test_the_piece_length_of_a_large_file_follows_from_its_size(total: int, expected: int) -> None:
+    # What remains of the last piece is not filled up beyond a sixteenth here.
+    assert choose_piece_length([total]) == expected
 
 
 @PROPERTY
 @given(st.integers(0, 2**50))
 def test_every_chosen_piece_length_is_allowed_and_no_smaller_one_would_do(total: int) -> None:
-    length = choose_piece_length(total)
+    length = choose_piece_length([total])
     assert parse_piece_length(length) == length
     assert length == MAX_PIECE_LENGTH or -(-total // length) <= 1024
     assert length == BLOCK or -(-total // (length // 2)) > 1024
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([64 * KIB] * 10_000, 64 * KIB),
+        ([5 * KIB] * 10_000, 16 * KIB),
+        ([300 * KIB] * 10_000, 256 * KIB),
+        ([GIB, GIB, *[5 * KIB] * 20], 4 * MIB),
+        ([1000 * GIB, *[5 * KIB] * 100_000], MIB),
+    ],
+    ids=["64 KiB", "5 KiB", "300 KiB", "a model", "large and small"],
+)
+def test_many_small_files_get_pieces_that_they_fill(sizes: list[int], expected: int) -> None:
+    assert choose_piece_length(sizes) == expected
 
 
 @pytest.mark.parametrize("value", [16 * KIB, 32 * KIB, MIB, 16 * MIB])

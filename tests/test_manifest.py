@@ -144,6 +144,17 @@ def test_arbitrary_bytes_are_refused_and_nothing_else(data: bytes) -> None:
     refusal(data)
 
 
+@PROPERTY
+@given(release_paths(), st.text(max_size=8), st.sampled_from([None, "é", '"files": []']))
+def test_the_canonical_bytes_are_those_of_the_standard_library(
+    paths: list[str], blob_id: str, description: str | None
+) -> None:
+    entries = tuple(FileEntry(path, 0, "0" * 64, None, blob_id or None) for path in paths)
+    data = Manifest("org/model", "0" * 40, entries, description=description).to_bytes()
+    again = json.dumps(json.loads(data), sort_keys=True, ensure_ascii=False, indent=1).encode() + b"\n"
+    assert data == again
+
+
 def test_an_ordinary_document_is_read() -> None:
     files = [entry("a", blob_id="c" * 40), {"path": "b", "size": 0, "sha256": EMPTY}]
     manifest = parse_manifest(canonical(document(*files, license="mit", created="2026-01-31T00:00:00Z")))

@@ -113,8 +113,9 @@ class CachePlacement:
         folders = {base}
         for entry in entries:
             link = base / entry.path
-            make_real_folder(link.parent, below=base)
-            folders.update(p for p in link.parents if p == base or base in p.parents)
+            if link.parent not in folders:
+                make_real_folder(link.parent, below=base)
+                folders.update(p for p in link.parents if p == base or base in p.parents)
             up = "../" * (2 + entry.path.count("/"))
             self._place_link(link, f"{up}blobs/{self.repository.blob(entry).name}", scratch.parent)
         for folder in sorted(folders, key=lambda f: -len(f.parts)):

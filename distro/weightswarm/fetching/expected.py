@@ -134,7 +134,7 @@ def _wrong_by_pieces(metainfo: Metainfo, root: Path) -> list[str]:
     present = [f for f in readable if located[f.path].is_file() and _size(located[f.path]) == f.size]
     hashes = hash_tree(
         [(located[f.path], f.size) for f in present],
-        piece_length=choose_piece_length(metainfo.total_size),
+        piece_length=choose_piece_length([f.size for f in metainfo.files]),
         v1_layout=V1Layout.NONE,
     ).files
     return [

@@ -26,7 +26,8 @@ def manifest_from_pieces(metainfo: Metainfo, staged: dict[str, Path], name: str,
         report(Progress(Phase.VERIFYING, min(done, total), total))
 
     files = [(staged[file.path], file.size) for file in metainfo.files]
-    hashes = hash_tree(files, piece_length=choose_piece_length(total), v1_layout=V1Layout.NONE, on_bytes=count).files
+    piece_length = choose_piece_length([file.size for file in metainfo.files])
+    hashes = hash_tree(files, piece_length=piece_length, v1_layout=V1Layout.NONE, on_bytes=count).files
     entries = tuple(
         FileEntry(file.path, file.size, h.sha256.hex(), h.pieces_root.hex() if h.pieces_root else None)
         for file, h in zip(metainfo.files, hashes, strict=True)

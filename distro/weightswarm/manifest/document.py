@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 FORMAT_VERSION = 1
@@ -52,12 +53,16 @@ class Manifest:
             "weightswarm_manifest": FORMAT_VERSION,
             "name": self.name,
             "revision": self.revision,
-            "files": [_entry_document(entry) for entry in sorted(self.files, key=path_order)],
+            "files": [],
         }
         for key in ("license", "description", "base_revision", "created"):
             if (value := getattr(self, key)) is not None:
                 document[key] = value
         text = json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1)
+        if self.files:
+            # The standard library indents in Python, value by value, which is slow for 10,000 files.
+            files = ",\n".join(map(_entry_text, sorted(self.files, key=path_order)))
+            text = text.replace('"files": []', f'"files": [\n{files}\n ]', 1)
         return text.encode() + b"\n"
 
 
@@ -77,10 +82,10 @@ def with_revision(manifest: Manifest, revision: str | None) -> Manifest:
     return replace(manifest, revision=derived_revision(manifest) if revision is None else revision)
 
 
-def _entry_document(entry: FileEntry) -> dict[str, str | int]:
-    document: dict[str, str | int] = {"path": entry.path, "size": entry.size, "sha256": entry.sha256}
-    if entry.pieces_root is not None:
-        document["pieces_root"] = entry.pieces_root
-    if entry.blob_id is not None:
-        document["blob_id"] = entry.blob_id
-    return document
+def _entry_text(entry: FileEntry) -> str:
+    blob_id = "" if entry.blob_id is None else f'   "blob_id": {_quoted(entry.blob_id)},\n'
+    root = "" if entry.pieces_root is None else f'   "pieces_root": {_quoted(entry.pieces_root)},\n'
+    return (
+        f'  {{\n{blob_id}   "path": {_quoted(entry.path)},\n{root}'
+        f'   "sha256": {_quoted(entry.sha256)},\n   "size": {entry.size}\n  }}'
+    )

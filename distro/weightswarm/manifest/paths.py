@@ -18,6 +18,8 @@ _IGNORED_NAMES = frozenset({".git", ".weightswarm", ".DS_Store"})
 _IGNORED_FOLDERS = (".cache/huggingface",)
 
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_WINDOWS_CANNOT = re.compile(r'[<>"|?*]')
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -42,7 +44,7 @@ def check_path(path: str) -> str | None:
     # Categories first: a lone surrogate cannot be encoded to measure it.
     if not path.isascii() and any(unicodedata.category(c) in _FORBIDDEN_CATEGORIES for c in path):
         return "the path has a control, bidi or other invisible character"
-    if any(c < " " or c == "\x7f" for c in path):
+    if _CONTROLS.search(path):
         return "the path has a control character"
     if len(path.encode()) > MAX_PATH_BYTES:
         return f"the path is longer than {MAX_PATH_BYTES} bytes"
@@ -59,7 +61,7 @@ def _check_component(name: str) -> str | None:
         return "the path has a colon, which means a drive or a stream on Windows"
     if len(name.encode()) > MAX_COMPONENT_BYTES:
         return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
-    if any(c in '<>"|?*' for c in name):
+    if _WINDOWS_CANNOT.search(name):
         return 'the path has one of < > " | ? *, which Windows cannot hold'
     if name[-1] in ". ":
         return "a component ends in a dot or a space, which Windows drops"

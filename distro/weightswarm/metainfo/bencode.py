@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from weightswarm.errors import InvalidMetainfo
 
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
+_ZERO = ord("0")
 
 
 def bencode(value: Any) -> bytes:
@@ -19,8 +21,7 @@ def bencode(value: Any) -> bytes:
 
 def _encode(value: Any, parts: list[bytes]) -> None:
     if isinstance(value, bytes):
-        parts.append(b"%d:" % len(value))
-        parts.append(value)
+        parts += (b"%d:" % len(value), value)
     elif isinstance(value, int):
         parts.append(b"i%de" % value)
     elif isinstance(value, list):
@@ -65,6 +66,8 @@ def bdecode_with_info(data: bytes) -> tuple[dict[bytes, Any], bytes]:
 
 
 class _Decoder:
+    """Reads values one after another; what each needs of the data is looked at once, since torrents hold millions."""
+
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.position = 0
@@ -77,39 +80,34 @@ class _Decoder:
             raise InvalidMetainfo(f"it holds more than {MAX_VALUES:,} values")
         if depth > MAX_DEPTH:
             raise InvalidMetainfo(f"it is nested more than {MAX_DEPTH} deep")
-        lead = self.data[self.position : self.position + 1]
-        if lead.isdigit():
-            return self._string()
-        if lead == b"i":
-            return self._integer()
-        if lead == b"l":
-            return self._list(depth)
-        if lead == b"d":
-            return self._dictionary(depth)
-        raise InvalidMetainfo(f"it ends or is malformed at byte {self.position:,}")
+        read = _READERS.get(self.data[self.position : self.position + 1])
+        if read is None:
+            raise InvalidMetainfo(f"it ends or is malformed at byte {self.position:,}")
+        return read(self, depth)
 
-    def _string(self) -> bytes:
-        colon = self.data.find(b":", self.position, self.position + 12)
-        digits = self.data[self.position : colon]
-        if colon < 0 or not digits.isdigit() or (digits[:1] == b"0" and len(digits) > 1):
-            raise InvalidMetainfo(f"a string's length is malformed at byte {self.position:,}")
-        end = colon + 1 + int(digits)
-        if end > len(self.data):
-            raise InvalidMetainfo(f"a string at byte {self.position:,} is cut off")
-        self.position = end
-        return self.data[colon + 1 : end]
+    def string(self, _depth: int = 0) -> bytes:
+        data, start = self.data, self.position
+        colon = data.find(b":", start, start + 12)
+        digits = data[start:colon]
+        if colon < 0 or not digits.isdigit() or (digits[0] == _ZERO and len(digits) > 1):
+            raise InvalidMetainfo(f"a string's length is malformed at byte {start:,}")
+        end = self.position = colon + 1 + int(digits)
+        if end > len(data):
+            raise InvalidMetainfo(f"a string at byte {start:,} is cut off")
+        return data[colon + 1 : end]
 
-    def _integer(self) -> int:
-        end = self.data.find(b"e", self.position, self.position + 24)
-        digits = self.data[self.position + 1 : end]
+    def integer(self, _depth: int) -> int:
+        start = self.position
+        end = self.data.find(b"e", start, start + 24)
+        digits = self.data[start + 1 : end]
         magnitude = digits[1:] if digits[:1] == b"-" else digits
         zero_led = magnitude[:1] == b"0" and digits != b"0"
         if end < 0 or not magnitude.isdigit() or zero_led:
-            raise InvalidMetainfo(f"an integer is malformed at byte {self.position:,}")
+            raise InvalidMetainfo(f"an integer is malformed at byte {start:,}")
         self.position = end + 1
         return int(digits)
 
-    def _list(self, depth: int) -> list[Any]:
+    def list(self, depth: int) -> list[Any]:
         self.position += 1
         items = []
         while self.data[self.position : self.position + 1] != b"e":
@@ -117,13 +115,13 @@ class _Decoder:
         self.position += 1
         return items
 
-    def _dictionary(self, depth: int) -> dict[bytes, Any]:
+    def dictionary(self, depth: int) -> dict[bytes, Any]:
         self.position += 1
         items: dict[bytes, Any] = {}
-        while self.data[self.position : self.position + 1] != b"e":
-            if not self.data[self.position : self.position + 1].isdigit():
+        while (lead := self.data[self.position : self.position + 1]) != b"e":
+            if not lead.isdigit():
                 raise InvalidMetainfo(f"a key is malformed at byte {self.position:,}")
-            key = self._string()
+            key = self.string()
             if key in items:
                 raise InvalidMetainfo(f"the key {key[:40]!r} stands twice in one dictionary")
             start = self.position
@@ -132,3 +130,11 @@ class _Decoder:
                 self.info_span = (start, self.position)
         self.position += 1
         return items
+
+
+_READERS: dict[bytes, Callable[[_Decoder, int], Any]] = {
+    **{b"%d" % digit: _Decoder.string for digit in range(10)},
+    b"i": _Decoder.integer,
+    b"l": _Decoder.list,
+    b"d": _Decoder.dictionary,
+}

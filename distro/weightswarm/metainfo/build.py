@@ -68,7 +68,8 @@ def build_metainfo(
         document[b"piece layers"] = {
             file.pieces_root: file.piece_layer for file in hashes.files if file.pieces_root and file.piece_layer
         }
-    return with_outer_fields(parse_metainfo(bencode(document)), options)
+    _set_outer_fields(document, options)
+    return parse_metainfo(bencode(document))
 
 
 def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
@@ -77,6 +78,11 @@ def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
     The info-hash stays, as does `private`.
     """
     document = bdecode(metainfo.data)
+    _set_outer_fields(document, options)
+    return parse_metainfo(_with_info(document, metainfo.info_bytes))
+
+
+def _set_outer_fields(document: dict[bytes, Any], options: TorrentOptions) -> None:
     for key in (b"announce", b"announce-list", b"url-list", b"comment", b"creation date"):
         document.pop(key, None)
     if options.trackers:
@@ -89,7 +95,6 @@ def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
         document[b"comment"] = options.comment.encode()
     if options.created is not None:
         document[b"creation date"] = options.created
-    return parse_metainfo(_with_info(document, metainfo.info_bytes))
 
 
 def with_piece_layers(metainfo: Metainfo, layers: dict[bytes, bytes]) -> Metainfo:

@@ -128,8 +128,9 @@ def _prepare(files: list[SourceFile], name: str, options: PublishOptions, report
     # What is mistyped is said before hours of hashing, not after.
     revision = None if options.revision is None else parse_revision(options.revision)
     base_revision = None if options.base_revision is None else parse_revision(options.base_revision)
-    total = sum(file.signature.size for file in files)
-    wanted = choose_piece_length(total) if options.piece_length is None else parse_piece_length(options.piece_length)
+    sizes = [file.signature.size for file in files]
+    total = sum(sizes)
+    wanted = choose_piece_length(sizes) if options.piece_length is None else parse_piece_length(options.piece_length)
     hashes = _hash(files, wanted, total, options, report)
     manifest = Manifest(
         name=name,
