@@ -41,14 +41,16 @@ class OldClient:
     """Seeds `metainfo` by its v1 info-hash, as a context manager. `locations` are its files, in its order, and are
     read once: a byte that was flipped before is served as it is.
 
-    `rate` is the most payload bytes a second it gives, 0 for no limit. `uploaded` counts the payload bytes that were
-    sent, pad files included, and `size` is how many there are.
+    `rate` is the most payload bytes a second it gives, 0 for no limit. `uploaded` counts the payload bytes that it
+    sent and `size` is how many there are, both with pad files. `greeted` counts connections that shook hands,
+    `hash_requests` the requests for v2 hashes, which it passes over.
     """
 
     def __init__(self, metainfo: Metainfo, locations: Sequence[Path], rate: int = 0) -> None:
         self.metainfo = metainfo
         self.rate = rate
         self.uploaded = 0
+        self.greeted = 0
         self.hash_requests = 0
         # Pad files hold zeros, and are pieces' content like any other.
         spans = (bytes(n) if index is None else locations[index].read_bytes() for index, n in metainfo.v1_spans)
@@ -119,6 +121,8 @@ class OldClient:
         theirs = _read(connection, 48)
         if theirs[8:28] != self._info_hash:
             return False
+        with self._lock:
+            self.greeted += 1
         connection.sendall(_PROTOCOL + _EXTENSION_PROTOCOL + self._info_hash + b"-OC0100-" + bytes(12))
         if theirs[5] & 0x10:
             offer = {b"m": {b"ut_metadata": _UT_METADATA}, b"metadata_size": len(self.metainfo.info_bytes)}

@@ -11,7 +11,7 @@ import pytest
 
 from test_pieces_of_files import PIECE, torrent
 from weightswarm.errors import ContentMismatch
-from weightswarm.fetching.ordering import WINDOW_BYTES, FileOrder
+from weightswarm.fetching.ordering import WINDOW_BYTES, PieceOrder
 from weightswarm.fetching.verification import StagedVerification
 from weightswarm.metainfo import PieceMap, TorrentVersion
 from weightswarm.swarm import TorrentStatus
@@ -131,33 +131,76 @@ def test_what_is_written_to_after_its_hash_is_refused(staged: Staged) -> None:
 class RecordedTorrent:
     """Stands for a torrent in a session: keeps what it was asked to prefer."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer_id: bytes = b"me") -> None:
+        self.peer_id = peer_id
         self.status: TorrentStatus = TorrentStatus(peers=1, seeds=1)
+        self.others: set[bytes] = set()
         self.sequential: list[bool] = []
-        self.preferred: list[set[int]] = []
+        self.preferred: list[dict[int, int]] = []
+
+    def fetchers(self) -> set[bytes]:
+        """Return who else fetches."""
+        return self.others
 
     def set_sequential(self, sequential: bool) -> None:
         """Note the order asked for."""
         self.sequential.append(sequential)
 
-    def prefer(self, files: set[int]) -> None:
-        """Note the files asked for first."""
-        self.preferred.append(set(files))
+    def prefer(self, priorities: dict[int, int]) -> None:
+        """Note the priorities asked for."""
+        self.preferred.append(priorities)
+
+    @property
+    def first(self) -> set[int]:
+        """The files (of four pieces each) whose pieces were last asked for before those of others."""
+        latest = self.preferred[-1]
+        return {piece // 4 for piece, level in latest.items() if level > max(latest.values()) // 2}
+
+
+class FourEach:
+    """A torrent's pieces: each file has four."""
+
+    def pieces_of(self, index: int) -> range:
+        """Return a file's pieces."""
+        return range(4 * index, 4 * index + 4)
 
 
 def test_files_come_in_order_from_seeds_and_a_few_at_a_time_among_fetchers() -> None:
     sizes = dict.fromkeys(range(8), WINDOW_BYTES // 2)
-    order, torrent_ = FileOrder(sizes), RecordedTorrent()
+    order, torrent_ = PieceOrder(sizes, FourEach()), RecordedTorrent()
     order.update(torrent_, set())
     assert torrent_.sequential == [True]
     assert torrent_.preferred == []
     torrent_.status = TorrentStatus(peers=2, seeds=1)
     order.update(torrent_, set())
     assert torrent_.sequential == [True, False]
-    assert len(torrent_.preferred[-1]) == 2
-    done = torrent_.preferred[-1]
+    assert len(torrent_.first) == 2
+    done = torrent_.first
     order.update(torrent_, done)
-    assert len(torrent_.preferred[-1]) == 2
-    assert not torrent_.preferred[-1] & done
+    assert len(torrent_.first) == 2
+    assert not torrent_.first & done
     order.update(torrent_, done)
     assert len(torrent_.preferred) == 2, "nothing changed, nothing is asked for"
+
+
+def test_fetchers_deal_out_the_pieces_among_each_other() -> None:
+    ids = [b"a", b"b", b"c"]
+    shares = []
+    for own in ids:
+        torrent_ = RecordedTorrent(own)
+        torrent_.others = set(ids) - {own}
+        PieceOrder({0: 1000, 1: 1000, 2: 1000}, FourEach()).update(torrent_, set())
+        assert torrent_.preferred[-1].keys() == set(range(12)), "every piece is asked for"
+        highest = max(torrent_.preferred[-1].values())
+        shares.append({piece for piece, level in torrent_.preferred[-1].items() if level == highest})
+    assert [len(share) for share in shares] == [4, 4, 4]
+    assert set().union(*shares) == set(range(12)), "no piece is in two shares"
+
+
+def test_a_newcomer_takes_its_share_of_the_pieces() -> None:
+    order, torrent_ = PieceOrder({0: 1000}, FourEach()), RecordedTorrent(b"a")
+    order.update(torrent_, set())
+    assert set(torrent_.preferred[-1].values()) == {7}, "alone, all is one's own"
+    torrent_.others = {b"b"}
+    order.update(torrent_, set())
+    assert sorted(torrent_.preferred[-1].values()) == [5, 5, 7, 7]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from weightswarm.errors import InvalidMetainfo, SwarmTimeout
 from weightswarm.magnet import MagnetLink, PeerAddress
-from weightswarm.metainfo import Metainfo, parse_info_dict
+from weightswarm.metainfo import Metainfo, parse_info_dict, with_piece_layers
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.swarm import (
     Event,
@@ -20,6 +20,8 @@ from weightswarm.swarm import (
 )
 
 _REPORT_SECONDS = 0.5
+_LAYER_SECONDS = 3.0
+_LAYER_POLL_SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Attempts:
 def ask_swarm(
     swarm: Swarm, magnet: MagnetLink, *, timeout: float, report: Report
 ) -> tuple[Metainfo, tuple[PeerAddress, ...]]:
-    """Return a magnet's metainfo (its info dict; piece layers come with the payload) and the peers met on the way.
+    """Return a magnet's metainfo (its info dict, and the piece layers if peers know them) and the peers met on the way.
 
     Raises `SwarmTimeout` after `timeout` seconds, `InvalidMetainfo` for metadata that breaks the rules.
     """
@@ -67,7 +69,8 @@ def ask_swarm(
             for event in swarm.poll(0.1):
                 attempts.take(event)
                 if isinstance(event, MetadataReceived) and event.torrent is torrent:
-                    return parse_info_dict(event.info_bytes), torrent.known_peers()
+                    metainfo = parse_info_dict(event.info_bytes)
+                    return _with_layers(swarm, torrent, metainfo), torrent.known_peers()
                 if isinstance(event, TorrentFailed) and event.torrent is torrent:
                     raise InvalidMetainfo(event.reason)
             if now - reported >= _REPORT_SECONDS:
@@ -81,3 +84,16 @@ def ask_swarm(
         after=timeout,
         hint="is anybody seeding it? Try a longer --timeout, another -t TRACKER, or --peer HOST:PORT",
     )
+
+
+def _with_layers(swarm: Swarm, torrent: Torrent, metainfo: Metainfo) -> Metainfo:
+    """Return the metainfo with its piece layers, for which peers that speak v2 are asked now; without, when none does.
+
+    With them its pieces can be checked by v2 hashes alone, now and when a download is resumed.
+    """
+    deadline = time.monotonic() + _LAYER_SECONDS
+    while metainfo.info_hash.v2 is not None and not metainfo.has_piece_layers and time.monotonic() < deadline:
+        if (layers := swarm.piece_layers(torrent, metainfo)) is not None:
+            return with_piece_layers(metainfo, layers)
+        time.sleep(_LAYER_POLL_SECONDS)
+    return metainfo

@@ -12,7 +12,7 @@ from pathlib import Path
 from weightswarm.cache import Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
 from weightswarm.fetching.metadata import Attempts
-from weightswarm.fetching.ordering import FileOrder
+from weightswarm.fetching.ordering import PieceOrder
 from weightswarm.fetching.verification import StagedVerification
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap, with_piece_layers
@@ -36,33 +36,6 @@ from weightswarm.verifying import Expectation
 _REPORT_SECONDS = 0.25
 _FLUSH_SECONDS = 0.2
 _ORDER_SECONDS = 0.5
-_UNJUDGED_SECONDS = 5.0
-_PIECES_A_PEER = 4
-
-
-class _Unjudged:
-    """Notices that blocks come and no piece is ever judged: a magnet's v2 hashes come from peers that speak v2, and
-    old clients do not."""
-
-    def __init__(self, piece_length: int) -> None:
-        self._piece_length = piece_length
-        self._judged = 0
-        self._received = 0
-        self._since = 0.0
-
-    def judged(self, received: int) -> None:
-        """A piece was judged when `received` bytes had come."""
-        self._judged = received
-
-    def hopeless(self, received: int, peers: int, now: float) -> bool:
-        """Return whether for a while blocks have lain there unjudged, and either no more come or more than can be
-        under way."""
-        waiting = received - self._judged
-        under_way = _PIECES_A_PEER * self._piece_length * max(1, peers)
-        if waiting <= 0 or (received != self._received and waiting <= under_way):
-            self._since = now
-        self._received = received
-        return now - self._since > _UNJUDGED_SECONDS
 
 
 class Transfer:
@@ -91,33 +64,35 @@ class Transfer:
         self.received = 0
         self._map = PieceMap(metainfo)
         self._verification = StagedVerification(self.files, expectations, self._map)
-        self._order = FileOrder({index: metainfo.files[index].size for index in expectations})
+        self._order = PieceOrder({index: metainfo.files[index].size for index in expectations}, self._map)
         self._total = sum(metainfo.files[index].size for index in expectations)
         self._pieces: set[int] = set()
         self._flushing: set[int] | None = None
         self._finished = False
         self._rejected: set[int] = set()
-        self._unjudged: _Unjudged | None = None
 
     def run(self, magnet: MagnetLink, peers: Iterable[PeerAddress]) -> bytes:
         """Download and verify; return the metainfo as complete as the swarm knows it.
 
         Raises `ContentMismatch`, `SwarmTimeout`, `OutOfSpace`, `StorageFailure`. Staging keeps what came.
         """
+        peers = tuple(peers)
         try:
-            complete = self._download(magnet, tuple(peers), v1_hashes=False)
-            if complete is None:
-                # Those who have it do not know its v2 hashes: what came is checked by SHA-1 and kept.
-                complete = self._download(magnet, tuple(peers), v1_hashes=True)
+            if not self._download(magnet, peers) and not self._download(magnet, peers):
+                raise self._rejection(tuple(self.metainfo.files[index].path for index in sorted(self.expectations)))
         finally:
             self._verification.close()
         self._verification.make_durable()
         # libtorrent has let go of the files: nobody may have written to one since it was hashed.
         self._verification.check_untouched()
-        return (complete or self.metainfo).data
+        return self.metainfo.data
 
-    def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...], *, v1_hashes: bool) -> Metainfo | None:
-        """Return the metainfo once everything is verified; None when v2 hashes are asked for and nobody has them."""
+    def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...]) -> bool:
+        """Return whether everything was verified; False when v1 and v2 hashes seem to disagree.
+
+        libtorrent says so of right pieces too, when their v2 hashes come between their v1 hash and the disk. With all
+        v2 hashes, which have come by then, they alone count; what is on disk is kept.
+        """
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = self.swarm.add_download(
             self.metainfo,
@@ -126,19 +101,16 @@ class Transfer:
             trackers=trackers,
             web_seeds=dict.fromkeys((*magnet.web_seeds, *self.metainfo.web_seeds)),
             peers=dict.fromkeys((*magnet.peers, *peers)),
-            v1_hashes=v1_hashes,
         )
-        hybrid = self.metainfo.info_hash.v1 is not None and self.metainfo.info_hash.v2 is not None
-        self._unjudged = _Unjudged(self.metainfo.piece_length) if hybrid and not v1_hashes else None
         self._pieces, self._flushing, self._finished = set(), None, False
         try:
-            if not self._loop(torrent, Attempts(trackers=len(trackers))):
-                return None
-            return self._complete_metainfo(torrent)
+            consistent = self._loop(torrent, Attempts(trackers=len(trackers)))
+            self.metainfo = self._complete_metainfo(torrent)
         finally:
             torrent.refresh_now()
             self.received += torrent.status.received
             self.swarm.remove(torrent)
+        return consistent
 
     def _complete_metainfo(self, torrent: Torrent) -> Metainfo:
         if self.metainfo.info_hash.v2 is None or self.metainfo.has_piece_layers:
@@ -147,12 +119,13 @@ class Transfer:
         return self.metainfo if layers is None else with_piece_layers(self.metainfo, layers)
 
     def _loop(self, torrent: Torrent, attempts: Attempts) -> bool:
-        """Return whether everything is verified; False when blocks come that nothing here can verify."""
         moved = time.monotonic()
         last: tuple[object, ...] = ()
         next_report = next_flush = next_order = 0.0
         while len(self._verification.done) < len(self.expectations):
             for event in self.swarm.poll(0.02 if self._verification.busy else 0.1):
+                if isinstance(event, TorrentFailed) and event.torrent is torrent and event.inconsistent:
+                    return False
                 attempts.take(event)
                 self._take(event, torrent)
             self._verification.collect()
@@ -168,8 +141,6 @@ class Transfer:
                 next_report = now + _REPORT_SECONDS
                 self._show(torrent)
             status = torrent.status
-            if self._unjudged is not None and self._unjudged.hopeless(status.received, status.peers, now):
-                return False
             here = (status.received, status.done, status.progress, self._verification.hashed)
             if here != last:
                 moved, last = now, here
@@ -181,8 +152,6 @@ class Transfer:
     def _take(self, event: Event, torrent: Torrent) -> None:
         if isinstance(event, ListenFailed) or event.torrent is not torrent:
             return
-        if isinstance(event, PieceFinished | PieceRejected | Finished) and self._unjudged is not None:
-            self._unjudged.judged(torrent.status.received)
         if isinstance(event, PieceFinished):
             self._pieces.add(event.piece)
             self._rejected.discard(event.piece)
@@ -230,17 +199,20 @@ class Transfer:
         if self._verification.hashed:
             self.report(Progress(Phase.VERIFYING, self._verification.hashed, self._total))
 
+    def _rejection(self, paths: tuple[str, ...]) -> ContentMismatch:
+        return ContentMismatch(
+            f"Peers sent bytes that do not match the torrent's hashes: {', '.join(paths[:5])}",
+            paths=paths,
+            hint="wrong pieces were thrown away and nothing was placed; find another peer and fetch again",
+        )
+
     def _stalled(self, torrent: Torrent, attempts: Attempts) -> WeightswarmError:
         paths = [self.metainfo.files[i].path for i in sorted(self.expectations) if i not in self._verification.done]
         shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "")
         if self._rejected:
             touched = {index for piece in self._rejected for index in self._map.files_of(piece)}
             wrong = tuple(self.metainfo.files[index].path for index in sorted(touched))
-            return ContentMismatch(
-                f"Peers sent bytes that do not match the torrent's hashes: {', '.join(wrong[:5])}",
-                paths=wrong,
-                hint="wrong pieces were thrown away and nothing was placed; find another peer and fetch again",
-            )
+            return self._rejection(wrong)
         status = torrent.status
         return SwarmTimeout(
             f"No progress for {self.timeout:g} seconds at {status.done:,} of {status.wanted:,} bytes"

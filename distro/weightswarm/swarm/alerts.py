@@ -12,6 +12,9 @@ from weightswarm.swarm import events
 from weightswarm.swarm.events import Event
 from weightswarm.swarm.torrent import Torrent
 
+# libtorrent's errors::torrent_inconsistent_hashes, whose number its Python module has no name for.
+_INCONSISTENT = "v1 and v2 hashes do not describe the same data"
+
 
 def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event | None:
     """Return the event that `alert` stands for, None for what nobody here acts on."""
@@ -30,7 +33,8 @@ def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event
     if isinstance(alert, lt.hash_failed_alert):
         return events.PieceRejected(torrent, alert.piece_index)
     if isinstance(alert, lt.torrent_error_alert):
-        return events.TorrentFailed(torrent, alert.error.message())
+        reason = alert.error.message()
+        return events.TorrentFailed(torrent, reason, reason == _INCONSISTENT)
     if isinstance(alert, lt.tracker_reply_alert):
         return events.TrackerReplied(torrent, alert.url, alert.num_peers)
     if isinstance(alert, lt.tracker_error_alert):

@@ -66,10 +66,14 @@ class StorageFailed:
 
 @dataclass(frozen=True, slots=True)
 class TorrentFailed:
-    """The torrent stopped with an error that is not about one file."""
+    """The torrent stopped with an error that is not about one file.
+
+    `inconsistent`: by v1 hashes pieces are right that by v2 hashes are not; a peer that knows v1 alone sent others.
+    """
 
     torrent: Torrent
     reason: str
+    inconsistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

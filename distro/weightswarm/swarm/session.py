@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -19,7 +19,7 @@ from weightswarm.swarm.layers import piece_layers
 from weightswarm.swarm.network import Network, NetworkOptions, reachable_peers, reachable_urls
 from weightswarm.swarm.resolving import Resolver, literal
 from weightswarm.swarm.settings import make_session
-from weightswarm.swarm.torrent import Torrent, lay_out
+from weightswarm.swarm.torrent import Torrent, lay_out, own_files
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
@@ -36,9 +36,11 @@ class Swarm:
     def __init__(self, options: NetworkOptions) -> None:
         self.options = options
         self._session = make_session(options)
+        self._peer_id = self._session.get_settings()["peer_fingerprint"].encode()
         self._torrents: dict[lt.torrent_handle, Torrent] = {}
         self._resolver: Resolver[Torrent | None] = Resolver()
         self._starting: set[lt.torrent_handle] = set()
+        self._events: list[Event] = []
         self._next_refresh = 0.0
         self._dht_nodes = 0
         self._lonely_since: float | None = None
@@ -93,7 +95,9 @@ class Swarm:
         parameters.flags = (
             lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
         )
-        return self._add(parameters, magnet.info_hash, (), magnet.trackers, (), magnet.peers)
+        # Neither we nor a seed want payload now: peers stay for the piece layers that follow the metadata.
+        self._session.apply_settings({"close_redundant_connections": False})
+        return self._add(parameters, magnet.info_hash, magnet.trackers, (), magnet.peers)
 
     def add_download(
         self,
@@ -104,14 +108,13 @@ class Swarm:
         trackers: Iterable[str] = (),
         web_seeds: Iterable[str] = (),
         peers: Iterable[PeerAddress] = (),
-        v1_hashes: bool = True,
     ) -> Torrent:
         """Download the files whose indices are in `files`, each to its own absolute path, and seed them meanwhile.
 
         What stands there already is hashed first (`Checked`) and kept where it is right. Nothing is taken from an
-        earlier run's word. Pieces that reach into unwanted files go to a side file in `folder`. Without `v1_hashes`
-        a hybrid's pieces are held against their v2 hashes alone, which saves a SHA-1 of every byte.
+        earlier run's word. Pieces that reach into unwanted files go to a side file in `folder`.
         """
+        self._session.apply_settings({"close_redundant_connections": True})
         unwanted = {file.index: folder / "unwanted" / str(file.index) for file in metainfo.files}
         parameters, indices, count = lay_out(metainfo, {**unwanted, **files})
         parameters.save_path = str(folder)
@@ -120,25 +123,24 @@ class Swarm:
         parameters.file_priorities = [0 if i in unwanted_indices else 4 for i in range(count)]
         parameters.flags = lt.torrent_flags.update_subscribe
         fresh = not any(path.exists() for path in files.values())
-        if not v1_hashes and (fresh or metainfo.has_piece_layers):
-            # What is there already can only be checked against hashes that are here already.
+        if metainfo.has_piece_layers:
             parameters.flags |= _V2_HASHES_ALONE
         if fresh:
             # With nothing to check it is ready in a moment, and resuming it then dials its peers at once.
             parameters.flags |= lt.torrent_flags.paused
-        torrent = self._add(parameters, metainfo.info_hash, indices, tuple(trackers), tuple(web_seeds), tuple(peers))
+        torrent = self._add(parameters, metainfo.info_hash, tuple(trackers), tuple(web_seeds), tuple(peers))
         if fresh:
             self._starting.add(torrent.handle)
         return torrent
 
     def add_seed(self, metainfo: Metainfo, files: Mapping[int, Path], *, peers: Iterable[PeerAddress] = ()) -> Torrent:
         """Seed files from where they stand; nothing is written. Each piece is hashed before it is first sent."""
-        parameters, indices, _ = lay_out(metainfo, dict(files))
+        parameters, _, _ = lay_out(metainfo, dict(files))
         parameters.save_path = str(next(iter(files.values())).parent)
         parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
         if metainfo.has_piece_layers:
             parameters.flags |= _V2_HASHES_ALONE
-        return self._add(parameters, metainfo.info_hash, indices, metainfo.trackers, metainfo.web_seeds, tuple(peers))
+        return self._add(parameters, metainfo.info_hash, metainfo.trackers, metainfo.web_seeds, tuple(peers))
 
     def remove(self, torrent: Torrent) -> None:
         """Stop a torrent; its files stay."""
@@ -149,7 +151,6 @@ class Swarm:
         self,
         parameters: lt.add_torrent_params,
         info_hash: InfoHash,
-        indices: tuple[int, ...],
         trackers: tuple[str, ...],
         web_seeds: tuple[str, ...],
         peers: tuple[PeerAddress, ...],
@@ -166,7 +167,7 @@ class Swarm:
         # Peers given at the start are tried at once; later ones wait for the session's next second.
         parameters.peers = [(peer.host, peer.port) for peer in literals]
         handle = self._session.add_torrent(parameters)
-        torrent = Torrent(handle, info_hash, indices)
+        torrent = Torrent(handle, info_hash, self._peer_id)
         self._torrents[handle] = torrent
         if network is not Network.LOOPBACK:
             self._resolver.ask((peer for peer in reachable if literal(peer) is None), torrent)
@@ -183,34 +184,43 @@ class Swarm:
             self._session.post_session_stats()
             self._use_answers()
             self._reach_by_utp(now)
-        self._session.wait_for_alert(int(timeout * 1000))
-        events: list[Event] = []
+        if not self._events:
+            self._session.wait_for_alert(int(timeout * 1000))
         for alert in self._session.pop_alerts():
-            if isinstance(alert, lt.state_update_alert):
-                for status in alert.status:
-                    if (known := self._torrents.get(status.handle)) is not None:
-                        known.refresh(status)
-            elif isinstance(alert, lt.session_stats_alert):
-                self._dht_nodes = alert.values["dht.dht_nodes"]
-            elif (event := event_of(alert, self._torrents)) is not None:
-                events.append(event)
-                if isinstance(event, Checked) and event.torrent.handle in self._starting:
-                    self._starting.remove(event.torrent.handle)
-                    event.torrent.handle.resume()
+            self._take(alert)
+        events, self._events = self._events, []
         return events
 
+    def _take(self, alert: Any) -> None:
+        if isinstance(alert, lt.state_update_alert):
+            for status in alert.status:
+                if (known := self._torrents.get(status.handle)) is not None:
+                    known.refresh(status)
+        elif isinstance(alert, lt.session_stats_alert):
+            self._dht_nodes = alert.values["dht.dht_nodes"]
+        elif (event := event_of(alert, self._torrents)) is not None:
+            self._events.append(event)
+            if isinstance(event, Checked) and event.torrent.handle in self._starting:
+                self._starting.remove(event.torrent.handle)
+                event.torrent.handle.resume()
+
     def piece_layers(self, torrent: Torrent, metainfo: Metainfo) -> dict[bytes, bytes] | None:
-        """Return a torrent's piece layers by `pieces root`, as far as peers sent them; None when one is missing."""
+        """Return a torrent's piece layers by `pieces root`, once peers have sent them; None while one is missing."""
         torrent.handle.save_resume_data(0)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             self._session.wait_for_alert(100)
+            trees: Sequence[dict[bytes, Any]] | None = None
             for alert in self._session.pop_alerts():
-                if isinstance(alert, lt.save_resume_data_alert) and alert.handle == torrent.handle:
-                    trees = cast("Any", lt.write_resume_data(alert.params)).get(b"trees", [])
-                    return piece_layers(metainfo, torrent.own(trees)) if trees else None
-                if isinstance(alert, lt.save_resume_data_failed_alert):
-                    return None
+                if isinstance(alert, lt.save_resume_data_failed_alert) and alert.handle == torrent.handle:
+                    trees = ()
+                elif isinstance(alert, lt.save_resume_data_alert) and alert.handle == torrent.handle:
+                    trees = cast("Any", lt.write_resume_data(alert.params)).get(b"trees", ())
+                else:
+                    self._take(alert)
+            if trees is not None:
+                own = own_files(torrent.handle.torrent_file())
+                return piece_layers(metainfo, [trees[index] for index in own]) if trees else None
         return None
 
     # --- peers by name, and by uTP -------------------------------------------------------------------------------

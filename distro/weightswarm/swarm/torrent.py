@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import libtorrent as lt
 
 from weightswarm.errors import InvalidMetainfo
 from weightswarm.magnet import InfoHash, PeerAddress
 from weightswarm.metainfo import Metainfo
-
-_FIRST = 6
-_LATER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +37,14 @@ class TorrentStatus:
 class Torrent:
     """A torrent that a `Swarm` holds. `status` is refreshed by `Swarm.poll`.
 
-    File indices are those of `Metainfo.files`; libtorrent counts pad files too, which stays in here.
+    `peer_id` is what peers know this session by: 20 bytes (BEP 3).
     """
 
-    def __init__(self, handle: lt.torrent_handle, info_hash: InfoHash, indices: tuple[int, ...]) -> None:
+    def __init__(self, handle: lt.torrent_handle, info_hash: InfoHash, peer_id: bytes) -> None:
         self.handle = handle
         self.info_hash = info_hash
+        self.peer_id = peer_id
         self.status = TorrentStatus()
-        self._indices = indices
-
-    def own(self, values: Sequence[Any]) -> list[Any]:
-        """Return those of libtorrent's values, one for each file that it counts, which belong to files of ours."""
-        return [values[index] for index in self._indices]
 
     def flush(self) -> None:
         """Ask for a `Flushed` event once all that was received so far is on disk."""
@@ -71,13 +62,15 @@ class Torrent:
         else:
             self.handle.unset_flags(lt.torrent_flags.sequential_download)
 
-    def prefer(self, files: set[int]) -> None:
-        """Ask for the pieces of `files` before those of other wanted files."""
-        preferred = {self._indices[own] for own in files}
-        wanted = self.handle.get_file_priorities()
-        self.handle.prioritize_files(
-            [(_FIRST if i in preferred else _LATER) if priority else 0 for i, priority in enumerate(wanted)]
-        )
+    def prefer(self, priorities: dict[int, int]) -> None:
+        """Ask for wanted pieces by these priorities, from 1 to 7; those that are not named keep theirs."""
+        now = self.handle.get_piece_priorities()
+        self.handle.prioritize_pieces([priorities.get(piece, old) if old else 0 for piece, old in enumerate(now)])
+
+    def fetchers(self) -> set[bytes]:
+        """Return the peer ids of connected peers that lack something."""
+        unsettled = lt.peer_info.seed | lt.peer_info.connecting | lt.peer_info.handshake
+        return {peer.pid.to_bytes() for peer in self.handle.get_peer_info() if not peer.flags & unsettled}
 
     def connect(self, peer: PeerAddress) -> None:
         """Try a peer given by its literal address."""
@@ -111,6 +104,14 @@ class Torrent:
         )
 
 
+def own_files(info: lt.torrent_info | None) -> tuple[int, ...]:
+    """Return libtorrent's indices of a torrent's files, pad files left out."""
+    if info is None:
+        return ()
+    storage = info.layout()
+    return tuple(i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file)
+
+
 def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent_params, tuple[int, ...], int]:
     """Return parameters that put each file of `metainfo` at its own absolute path, libtorrent's indices of those
     files, and how many it counts with pad files.
@@ -123,7 +124,7 @@ def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent
     except RuntimeError as error:
         raise InvalidMetainfo(str(error)) from None
     storage = info.layout()
-    indices = tuple(i for i in range(storage.num_files()) if not storage.file_flags(i) & lt.file_storage.flag_pad_file)
+    indices = own_files(info)
     sizes = [storage.file_size(i) for i in indices]
     if sizes != [file.size for file in metainfo.files]:
         raise InvalidMetainfo("its file list is ambiguous")
