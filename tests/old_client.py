@@ -30,7 +30,6 @@ _EXTENSION_PROTOCOL = bytes((0, 0, 0, 0, 0, 0x10, 0, 0))
 """The reserved bytes of a handshake. The last one would hold 0x10 in a client that speaks v2."""
 
 _UNCHOKE, _INTERESTED, _BITFIELD, _REQUEST, _PIECE, _CANCEL, _EXTENDED = 1, 2, 5, 6, 7, 8, 20
-_HASH_REQUEST = 21
 _EXTENDED_HANDSHAKE, _UT_METADATA = 0, 1
 _METADATA_BLOCK = 16 * 1024
 _MAX_REQUEST = 128 * 1024
@@ -42,16 +41,13 @@ class OldClient:
     read once: a byte that was flipped before is served as it is.
 
     `rate` is the most payload bytes a second it gives, 0 for no limit. `uploaded` counts the payload bytes that it
-    sent and `size` is how many there are, both with pad files. `greeted` counts connections that shook hands,
-    `hash_requests` the requests for v2 hashes, which it passes over.
+    sent and `size` is how many there are, both with pad files.
     """
 
     def __init__(self, metainfo: Metainfo, locations: Sequence[Path], rate: int = 0) -> None:
         self.metainfo = metainfo
         self.rate = rate
         self.uploaded = 0
-        self.greeted = 0
-        self.hash_requests = 0
         # Pad files hold zeros, and are pieces' content like any other.
         spans = (bytes(n) if index is None else locations[index].read_bytes() for index, n in metainfo.v1_spans)
         self._payload = b"".join(spans)
@@ -121,8 +117,6 @@ class OldClient:
         theirs = _read(connection, 48)
         if theirs[8:28] != self._info_hash:
             return False
-        with self._lock:
-            self.greeted += 1
         connection.sendall(_PROTOCOL + _EXTENSION_PROTOCOL + self._info_hash + b"-OC0100-" + bytes(12))
         if theirs[5] & 0x10:
             offer = {b"m": {b"ut_metadata": _UT_METADATA}, b"metadata_size": len(self.metainfo.info_bytes)}
@@ -152,10 +146,7 @@ class OldClient:
                 their_ut_metadata = bdecode(body[1:])[b"m"].get(b"ut_metadata", 0)
             elif kind == _EXTENDED and body[0] == _UT_METADATA and their_ut_metadata:
                 self._send_metadata(connection, their_ut_metadata, bdecode(body[1:]))
-            elif kind == _HASH_REQUEST:
-                # Not a word that it knows: it says nothing, and goes on.
-                with self._lock:
-                    self.hash_requests += 1
+            # What else comes, requests for v2 hashes (21 to 23) among it, are no words that it knows: it goes on.
 
     def _upload(self, connection: socket.socket, request: bytes) -> None:
         piece, begin, length = struct.unpack(">III", request)

@@ -49,7 +49,7 @@ def old_client(sample: Sample, rate: int = 0) -> OldClient:
 # --- honest ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_an_old_client_sent_before_it_could_be_judged_is_kept(cli: CommandLine, sample: Sample) -> None:
+def test_a_magnet_is_fetched_whole_from_an_old_client_alone(cli: CommandLine, sample: Sample) -> None:
     with old_client(sample, SLOW) as old:
         fetched = fetch_json(cli, old.magnet, "--name", NAME, "--timeout", "30")
     assert contents(Path(fetched["path"])) == FILES
@@ -58,7 +58,7 @@ def test_what_an_old_client_sent_before_it_could_be_judged_is_kept(cli: CommandL
     assert fetched["downloaded"] < 1.1 * old.size
 
 
-def test_files_that_come_whole_at_once_need_no_v1_hashes(cli: CommandLine, sample: Sample) -> None:
+def test_an_old_client_sends_no_byte_twice(cli: CommandLine, sample: Sample) -> None:
     with old_client(sample) as old:
         fetched = fetch_json(cli, old.magnet, "--timeout", "30")
     assert contents(Path(fetched["path"])) == FILES
@@ -71,6 +71,14 @@ def test_a_release_of_one_piece_comes_from_an_old_client(cli: CommandLine, tmp_p
         fetched = fetch_json(cli, old.magnet, "--timeout", "30")
     assert contents(Path(fetched["path"])) == files
     assert old.uploaded == old.size == 20_000
+
+
+def test_a_release_of_one_file_comes_from_an_old_client(cli: CommandLine, tmp_path: Path) -> None:
+    files = {WEIGHTS: FILES[WEIGHTS]}
+    with old_client(make_sample(tmp_path / "origin", files), SLOW) as old:
+        fetched = fetch_json(cli, old.magnet, "--timeout", "30")
+    assert contents(Path(fetched["path"])) == files
+    assert old.uploaded < 1.1 * old.size
 
 
 def test_one_file_of_a_release_comes_from_an_old_client(cli: CommandLine, sample: Sample) -> None:
@@ -113,21 +121,21 @@ def test_a_wrong_byte_in_a_file_that_came_whole_at_once_is_refused(cli: CommandL
     assert visible(hub) == []
 
 
-def test_a_wrong_byte_in_a_piece_that_v1_hashes_judge_is_refused(cli: CommandLine, sample: Sample, hub: Path) -> None:
+def test_a_wrong_byte_in_the_last_piece_of_a_file_is_refused(cli: CommandLine, sample: Sample, hub: Path) -> None:
     flip_byte(sample.root / WEIGHTS)
     with old_client(sample, SLOW) as old:
         refused(cli("fetch", old.magnet, "--timeout", "3"), 3, WEIGHTS)
     assert visible(hub) == []
 
 
-def test_a_wrong_byte_that_came_before_v1_hashes_judge_is_refused(cli: CommandLine, sample: Sample, hub: Path) -> None:
+def test_a_wrong_byte_near_the_start_of_a_file_is_refused(cli: CommandLine, sample: Sample, hub: Path) -> None:
     flip_byte(sample.root / WEIGHTS, 100_000)
     with old_client(sample, SLOW) as old:
         refused(cli("fetch", old.magnet, "--timeout", "3"), 3, WEIGHTS)
     assert visible(hub) == []
 
 
-def test_what_a_wrong_byte_kept_out_comes_later_from_an_honest_old_client(
+def test_what_a_lying_old_client_held_up_comes_later_from_an_honest_one(
     cli: CommandLine, sample: Sample, tmp_path: Path
 ) -> None:
     lying = make_sample(tmp_path / "lying", FILES)

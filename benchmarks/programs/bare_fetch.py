@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+from weightswarm.fetching import ask_swarm
 from weightswarm.magnet import MagnetLink, parse_magnet
-from weightswarm.metainfo import parse_info_dict
-from weightswarm.swarm import Event, Finished, MetadataReceived, Network, NetworkOptions, StorageFailed, Swarm
+from weightswarm.progress import silent
+from weightswarm.swarm import Finished, Network, NetworkOptions, StorageFailed, Swarm
 
 _GIVE_UP_SECONDS = 600
 
@@ -19,25 +20,22 @@ _GIVE_UP_SECONDS = 600
 def bare_fetch(magnet: MagnetLink, folder: Path) -> None:
     """Download all files of a magnet into `folder`."""
     with Swarm(NetworkOptions(network=Network.LOOPBACK)) as swarm:
-        asked = swarm.add_magnet(magnet)
-        metadata = _wait(swarm, MetadataReceived)
-        assert isinstance(metadata, MetadataReceived)
-        swarm.remove(asked)
-        metainfo = parse_info_dict(metadata.info_bytes)
+        # With the piece layers, as `fetch` asks for them: both then check pieces by v2 hashes alone.
+        metainfo, _ = ask_swarm(swarm, magnet, timeout=_GIVE_UP_SECONDS, report=silent)
         files = {file.index: folder / file.path for file in metainfo.files}
         swarm.add_download(metainfo, files, folder=folder, peers=magnet.peers)
-        _wait(swarm, Finished)
+        _wait_until_finished(swarm)
 
 
-def _wait(swarm: Swarm, kind: type[Event]) -> Event:
+def _wait_until_finished(swarm: Swarm) -> None:
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     while time.monotonic() < deadline:
         for event in swarm.poll(0.1):
             if isinstance(event, StorageFailed):
                 sys.exit(f"{event.path}: {event.reason}")
-            if isinstance(event, kind):
-                return event
-    sys.exit(f"no {kind.__name__} within {_GIVE_UP_SECONDS} s")
+            if isinstance(event, Finished):
+                return
+    sys.exit(f"not finished within {_GIVE_UP_SECONDS} s")
 
 
 if __name__ == "__main__":

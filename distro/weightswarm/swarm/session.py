@@ -95,8 +95,6 @@ class Swarm:
         parameters.flags = (
             lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
         )
-        # Neither we nor a seed want payload now: peers stay for the piece layers that follow the metadata.
-        self._session.apply_settings({"close_redundant_connections": False})
         return self._add(parameters, magnet.info_hash, magnet.trackers, (), magnet.peers)
 
     def add_download(
@@ -114,7 +112,6 @@ class Swarm:
         What stands there already is hashed first (`Checked`) and kept where it is right. Nothing is taken from an
         earlier run's word. Pieces that reach into unwanted files go to a side file in `folder`.
         """
-        self._session.apply_settings({"close_redundant_connections": True})
         unwanted = {file.index: folder / "unwanted" / str(file.index) for file in metainfo.files}
         parameters, indices, count = lay_out(metainfo, {**unwanted, **files})
         parameters.save_path = str(folder)

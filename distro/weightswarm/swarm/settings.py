@@ -55,6 +55,8 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         # The port that was asked for, or an error: not the next one that is free.
         "max_retry_port_bind": 0 if options.listen is not None else 10,
         "listen_system_port_fallback": False,
+        # A peer that asks for metadata wants no payload yet, but the piece layers that follow: a seed may not hang up.
+        "close_redundant_connections": False,
         "connection_speed": 100,
         "min_reconnect_time": 10 if public else 2,
         "peer_connect_timeout": 10,
