@@ -12,7 +12,7 @@ from pathlib import Path
 from weightswarm.fetching import ask_swarm
 from weightswarm.magnet import MagnetLink, parse_magnet
 from weightswarm.progress import silent
-from weightswarm.swarm import Finished, Network, NetworkOptions, StorageFailed, Swarm
+from weightswarm.swarm import Finished, Network, NetworkOptions, StorageFailed, Swarm, Torrent
 
 _GIVE_UP_SECONDS = 600
 
@@ -23,17 +23,16 @@ def bare_fetch(magnet: MagnetLink, folder: Path) -> None:
         # With the piece layers, as `fetch` asks for them: both then check pieces by v2 hashes alone.
         metainfo, _ = ask_swarm(swarm, magnet, timeout=_GIVE_UP_SECONDS, report=silent)
         files = {file.index: folder / file.path for file in metainfo.files}
-        swarm.add_download(metainfo, files, folder=folder, peers=magnet.peers)
-        _wait_until_finished(swarm)
+        _wait_until_finished(swarm, swarm.add_download(metainfo, files, folder=folder, peers=magnet.peers))
 
 
-def _wait_until_finished(swarm: Swarm) -> None:
+def _wait_until_finished(swarm: Swarm, torrent: Torrent) -> None:
     deadline = time.monotonic() + _GIVE_UP_SECONDS
     while time.monotonic() < deadline:
         for event in swarm.poll(0.1):
             if isinstance(event, StorageFailed):
                 sys.exit(f"{event.path}: {event.reason}")
-            if isinstance(event, Finished):
+            if isinstance(event, Finished) and event.torrent is torrent:
                 return
     sys.exit(f"not finished within {_GIVE_UP_SECONDS} s")
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from weightswarm.api import Published, fetch, plan_fetch, prepare, publish, seed, show, verify
+    from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.errors import WeightswarmError
     from weightswarm.fetching import FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink, PeerAddress
     from weightswarm.manifest import FileEntry, Manifest
     from weightswarm.progress import Note, Phase, Progress
     from weightswarm.publishing import PublishOptions, Release
-    from weightswarm.repairing import Verification, VerifyOptions
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import Network, NetworkOptions
 
@@ -33,7 +33,7 @@ _HOMES = {
     "manifest": ("FileEntry", "Manifest"),
     "progress": ("Note", "Phase", "Progress"),
     "publishing": ("PublishOptions", "Release"),
-    "repairing": ("Verification", "VerifyOptions"),
+    "checking": ("Verification", "VerifyOptions"),
     "seeding": ("SeedOptions", "SeededRelease"),
     "swarm": ("Network", "NetworkOptions"),
 }

@@ -21,10 +21,10 @@ from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
 if TYPE_CHECKING:
+    from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.fetching import Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
     from weightswarm.publishing import PublishOptions, Release
-    from weightswarm.repairing import Verification, VerifyOptions
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import NetworkOptions
 
@@ -190,7 +190,7 @@ def verify(
     report: Report = silent,
 ) -> Verification:
     """Compare a cached `org/model[@revision]`, a snapshot or a folder with its manifest, hashing every byte."""
-    from weightswarm.repairing import VerifyOptions, verify_target
+    from weightswarm.checking import VerifyOptions, verify_target
 
     return verify_target(
         str(target),

@@ -48,7 +48,7 @@ def verify_command(
     Names every file that is missing, extra, of the wrong size or hash, or unreadable; exit code 3 if there is one.
     """
     from weightswarm import api
-    from weightswarm.repairing import VerifyOptions
+    from weightswarm.checking import VerifyOptions
 
     chosen = VerifyOptions(None if manifest is None else Path(manifest), repair, timeout, network_from(options))
     with reporting(quiet) as report:

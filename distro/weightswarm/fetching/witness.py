@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from weightswarm.errors import ContentMismatch
+from weightswarm.expected import wrong_by_v1
 from weightswarm.hashing import V1Layout, choose_piece_length, hash_tree
 from weightswarm.manifest import FileEntry, Manifest, path_order, with_revision
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Phase, Progress, Report
-from weightswarm.verifying import verify_pieces
 
 
 def manifest_from_pieces(metainfo: Metainfo, staged: dict[str, Path], name: str, report: Report) -> Manifest:
@@ -41,15 +41,3 @@ def manifest_from_pieces(metainfo: Metainfo, staged: dict[str, Path], name: str,
             f"What was downloaded does not match the torrent's hashes: {', '.join(wrong[:5])}", paths=tuple(wrong)
         )
     return with_revision(Manifest(name, "", tuple(sorted(entries, key=path_order))), None)
-
-
-def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:
-    """Return the files that touch a v1 piece whose hash is wrong. `located` maps paths to where files stand."""
-    # A pad file has no place on disk, and a missing file counts as zeros: just what it stands for (BEP 47).
-    spans = [
-        (Path("/dev/null") if index is None else located[metainfo.files[index].path], size)
-        for index, size in metainfo.v1_spans
-    ]
-    bad = verify_pieces(spans, metainfo.v1_pieces, metainfo.piece_length)
-    indices = {metainfo.v1_spans[number][0] for number in bad}
-    return [file.path for file in metainfo.files if file.index in indices]

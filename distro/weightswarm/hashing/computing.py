@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Small enough to stay in a core's own cache while it is hashed in several ways.
 _SLICE = 256 * 1024
+_AHEAD = 32 * 1024 * 1024
 
 
 class Changed(Exception):
@@ -163,8 +164,8 @@ def mapped(span: Fields, use: Callable[[memoryview], None]) -> int:
         return copied(span, use)
     descriptor, inode = _opened(span)
     try:
-        # The next span is on its way from the disk while this one is hashed.
-        os.posix_fadvise(descriptor, offset, 2 * length, os.POSIX_FADV_WILLNEED)
+        # What comes next is on its way from the disk while this is hashed.
+        os.posix_fadvise(descriptor, offset, length + _AHEAD, os.POSIX_FADV_WILLNEED)
         skip = offset % mmap.ALLOCATIONGRANULARITY
         try:
             mapping = mmap.mmap(descriptor, length + skip, prot=mmap.PROT_READ, offset=offset - skip)

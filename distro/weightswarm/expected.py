@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.errors import InvalidInput
-from weightswarm.fetching.witness import wrong_by_v1
 from weightswarm.hashing import V1Layout, choose_piece_length, hash_tree
 from weightswarm.manifest import FileEntry, Manifest, check_path, check_paths_distinct, parse_manifest
 from weightswarm.metainfo import Metainfo, check_agreement, parse_metainfo
 from weightswarm.storage import storage_errors
-from weightswarm.verifying import Expectation, Fault, Finding, Report, list_files, verify_tree
+from weightswarm.verifying import Expectation, Fault, Finding, Report, list_files, verify_pieces, verify_tree
 
 _MAX_BYTES = 128 * 1024 * 1024
 _SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
@@ -74,6 +73,18 @@ class Expected:
             if path not in faulty
         ]
         return Report(report.checked, report.hashed, tuple(sorted((*report.findings, *wrong), key=lambda f: f.path)))
+
+
+def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:
+    """Return the files that touch a v1 piece whose hash is wrong. `located` maps paths to where files stand."""
+    # A pad file has no place on disk, and a missing file counts as zeros: just what it stands for (BEP 47).
+    spans = [
+        (Path("/dev/null") if index is None else located[metainfo.files[index].path], size)
+        for index, size in metainfo.v1_spans
+    ]
+    bad = verify_pieces(spans, metainfo.v1_pieces, metainfo.piece_length)
+    indices = {metainfo.v1_spans[number][0] for number in bad}
+    return [file.path for file in metainfo.files if file.index in indices]
 
 
 def _size(path: Path) -> int:

@@ -1,0 +1,217 @@
+"""Verifying what stands in the cache or a folder against what it must be, and having it repaired."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from weightswarm.cache import (
+    CachePlacement,
+    LocalFolder,
+    ModelCache,
+    Placement,
+    ReleaseRecord,
+    Repository,
+    hold,
+    load_record,
+    save_record,
+    utc_now,
+)
+from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
+from weightswarm.errors import InvalidInput, NotFound, WeightswarmError
+from weightswarm.expected import Expected, expected_by_file
+from weightswarm.manifest import Manifest, parse_manifest, parse_reference
+from weightswarm.metainfo import Metainfo, parse_metainfo
+from weightswarm.progress import Note, Phase, Progress, Report, silent
+from weightswarm.registry import DirectoryRegistry, find_name
+from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
+from weightswarm.swarm import NetworkOptions
+from weightswarm.verifying import Fault, Finding
+from weightswarm.verifying import Report as Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was verified and how it stands. `repaired` are the paths that a repair put right."""
+
+    root: Path
+    verdict: Verdict
+    partial: bool = False
+    repaired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """`manifest` is a file to compare with: a manifest, a `SHA256SUMS` or a torrent. `timeout` in seconds."""
+
+    manifest: Path | None = None
+    repair: bool = False
+    timeout: float = 300.0
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A tree to verify: what its files must be, and (for a repair) where better ones would go."""
+
+    root: Path
+    expected: Expected
+    manifest: Manifest | None = None
+    metainfo: Metainfo | None = None
+    placement: Placement | None = None
+    record: ReleaseRecord | None = None
+
+
+def verify_target(
+    target: str,
+    *,
+    cache: ModelCache,
+    registries: Sequence[DirectoryRegistry],
+    options: VerifyOptions,
+    report: Report = silent,
+) -> Verification:
+    """Verify a cached `org/model[@revision]`, a snapshot, or a folder; repair what is wrong when asked to.
+
+    Raises `NotFound` for an unknown target or one without a manifest, and what a transfer raises while repairing.
+    """
+    subject = _subject(target, cache, registries, options)
+    verdict = _verify(subject, report)
+    repaired: tuple[str, ...] = ()
+    if options.repair and any(finding.fault is not Fault.EXTRA for finding in verdict.findings):
+        repaired = _repair(subject, verdict.findings, options, report)
+        verdict = _verify(subject, report)
+    if verdict.ok and subject.record is not None:
+        _note_verified(subject.record, report)
+    return Verification(subject.root, verdict, subject.record is not None and not subject.record.complete, repaired)
+
+
+def _repair(
+    subject: _Subject, findings: tuple[Finding, ...], options: VerifyOptions, report: Report
+) -> tuple[str, ...]:
+    # Who only verifies does not wait for the swarm engine to load.
+    from weightswarm.repairing import repair
+
+    metainfo, manifest, placement = subject.metainfo, subject.manifest, subject.placement
+    if metainfo is None or manifest is None or placement is None:
+        raise NotFound(
+            f"{subject.root} cannot be repaired: no torrent of this release is kept here",
+            hint="pass its .torrent with --manifest, or fetch it again",
+        )
+    network, timeout = options.network, options.timeout
+    return repair(
+        subject.root, metainfo, manifest, placement, findings, network=network, timeout=timeout, report=report
+    )
+
+
+def _note_verified(record: ReleaseRecord, report: Report) -> None:
+    """Write down that a release was verified, if it still is what was looked at."""
+    try:
+        with hold(record.repository.lock):
+            now = load_record(record.repository, record.manifest.revision)
+            if now is not None and now.manifest == record.manifest:
+                save_record(replace(now, verified=utc_now()))
+    except WeightswarmError as error:
+        report(Note(f"The time of this verification could not be noted: {error}"))
+
+
+def _verify(subject: _Subject, report: Report) -> Verdict:
+    total = subject.expected.size_below(subject.root)
+    done = 0
+    lock = threading.Lock()
+
+    def count(size: int) -> None:
+        nonlocal done
+        with lock:
+            done += size
+            report(Progress(Phase.VERIFYING, min(done, total), total))
+
+    return subject.expected.verify(subject.root, count)
+
+
+# --- finding what to verify ------------------------------------------------------------------------------------------
+
+
+def _subject(
+    target: str, cache: ModelCache, registries: Sequence[DirectoryRegistry], options: VerifyOptions
+) -> _Subject:
+    path = user_path(target)
+    if is_folder(path):
+        cached = _as_snapshot(path, cache)
+        return _folder(path, options) if cached is None else _snapshot(*cached, cache, registries, options)
+    if is_file(path):
+        raise InvalidInput(f"{target} is a file", hint="verify the folder that it belongs to")
+    if looks_like_path(target):
+        raise NotFound(f"There is no folder {target}")
+    repository, found = cache.resolve(*parse_reference(target))
+    return _snapshot(repository, found, cache, registries, options)
+
+
+def _as_snapshot(path: Path, cache: ModelCache) -> tuple[Repository, str] | None:
+    resolved = path.resolve()
+    for repository in cache.repositories():
+        if resolved.parent == repository.snapshots.resolve() and resolved.name in repository.revisions():
+            return repository, resolved.name
+    return None
+
+
+def _folder(root: Path, options: VerifyOptions) -> _Subject:
+    kept = root / MANIFEST_FILE
+    if options.manifest is None and not kept.is_file():
+        raise NotFound(
+            f"{root} holds no manifest to verify it against",
+            hint="name one with --manifest: a manifest, a SHA256SUMS file or a .torrent",
+        )
+    expected = expected_by_file(options.manifest or kept)
+    torrent = expected.metainfo
+    if torrent is None and (root / TORRENT_FILE).is_file():
+        torrent = parse_metainfo((root / TORRENT_FILE).read_bytes())
+    manifest = expected.manifest
+    placement = None if manifest is None else LocalFolder(root, manifest)
+    return _Subject(root, expected, manifest, torrent, placement)
+
+
+def _snapshot(
+    repository: Repository,
+    revision: str,
+    cache: ModelCache,
+    registries: Sequence[DirectoryRegistry],
+    options: VerifyOptions,
+) -> _Subject:
+    root = repository.snapshot(revision)
+    record = load_record(repository, revision)
+    if options.manifest is not None:
+        expected = expected_by_file(options.manifest)
+        same = expected.manifest is not None and expected.manifest.revision == revision
+        placement = (
+            CachePlacement(cache, repository, expected.manifest, mending=True) if expected.manifest and same else None
+        )
+        return _Subject(root, expected, expected.manifest, expected.metainfo, placement)
+    if record is not None:
+        manifest, torrent = record.manifest, record.torrent
+        wanted = [entry for entry in manifest.files if entry.path in set(record.paths)]
+    else:
+        entry = _listed(registries, repository.name, revision)
+        if entry is None:
+            return _Subject(root, Expected.of_blob_names(root, repository.blobs))
+        manifest, torrent = entry
+        wanted = list(manifest.files)
+    return _Subject(
+        root,
+        Expected.of_entries(wanted),
+        manifest,
+        None if torrent is None else parse_metainfo(torrent),
+        CachePlacement(cache, repository, manifest, mending=True),
+        record,
+    )
+
+
+def _listed(registries: Sequence[DirectoryRegistry], name: str, revision: str) -> tuple[Manifest, bytes | None] | None:
+    try:
+        entry = find_name(registries, name, revision)
+    except NotFound:
+        return None
+    if entry is None or entry.manifest is None:
+        return None
+    return parse_manifest(entry.manifest), entry.torrent
