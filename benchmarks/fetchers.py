@@ -17,21 +17,14 @@ from benchmarks.dataset import DataSet
 from benchmarks.hub_stub import Hub, hub
 from benchmarks.measuring import ProgramFailed, Run, run
 from benchmarks.peers import find, openssl_digests
-from benchmarks.servers import free_port, seeding
+from benchmarks.servers import seeding
+from counterparts import ARIA2_OPTIONS, free_port
 
 _ARIA2_OPTIONS = (
-    "--no-conf",
-    "--interface=127.0.0.1",
-    "--disable-ipv6",
-    "--enable-dht=false",
-    "--enable-dht6=false",
-    "--bt-enable-lpd=false",
-    "--enable-peer-exchange=false",
+    *ARIA2_OPTIONS,
     "--bt-max-peers=0",
     "--check-integrity=false",
     "--disk-cache=64M",
-    "--file-allocation=none",
-    "--seed-time=0",
     "--summary-interval=0",
     "--console-log-level=error",
 )

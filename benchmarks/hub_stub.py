@@ -19,7 +19,8 @@ from pathlib import Path
 from benchmarks.bench import NAME
 from benchmarks.dataset import DataSet
 from benchmarks.peers import find
-from benchmarks.servers import answers, free_port, serving
+from benchmarks.servers import answers, serving
+from counterparts import free_port
 
 _COMMIT = hashlib.sha1(NAME.encode(), usedforsecurity=False).hexdigest()
 _CONFIGURATION = """\

@@ -83,13 +83,6 @@ def seeding(
         yield Seeding(pid, tuple(output.read_text().split()), seconds)
 
 
-def free_port() -> int:
-    """Return a TCP port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def answers(port: int) -> bool:
     """Tell whether somebody accepts connections at a loopback port."""
     with socket.socket() as probe:

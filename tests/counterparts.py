@@ -48,7 +48,7 @@ WebUI\\LocalHostAuth=false
 WebUI\\UseUPnP=false
 """
 
-_ARIA2_OPTIONS = (
+ARIA2_OPTIONS = (
     "--no-conf",
     "--interface=127.0.0.1",
     "--disable-ipv6",
@@ -59,6 +59,7 @@ _ARIA2_OPTIONS = (
     "--seed-time=0",
     "--file-allocation=none",
 )
+"""Loopback alone, no search for peers but by tracker, and no seeding afterwards."""
 
 _TRANSMISSION_SETTINGS = {
     "bind-address-ipv4": "127.0.0.1",
@@ -291,7 +292,7 @@ class Counterparts:
         executable = require("aria2c", "aria2")
         folder = self._folder("aria2")
         where = [f"--listen-port={free_port()}", f"--dir={folder / 'downloads'}"]
-        self._run([executable, *_ARIA2_OPTIONS, *where, str(torrent)], folder).wait_for_success(timeout)
+        self._run([executable, *ARIA2_OPTIONS, *where, str(torrent)], folder).wait_for_success(timeout)
         return folder / "downloads"
 
     def transmission(self) -> Transmission:

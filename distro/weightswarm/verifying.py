@@ -9,14 +9,19 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from weightswarm.errors import Cancelled, SourceChanged, StorageFailure
-from weightswarm.hashing import FileDigests, Worker, WorkerPool, digest_file
+from weightswarm.hashing import (
+    BATCH_FILES,
+    CALL_BYTES,
+    FileDigests,
+    FilePart,
+    Worker,
+    WorkerPool,
+    digest_file,
+    extend_digests,
+)
 from weightswarm.manifest import FileEntry, is_ignored
-
-_CALL_BYTES = 16 * 1024 * 1024
-_BATCH_FILES = 256
 
 
 class Fault(Enum):
@@ -125,13 +130,12 @@ class _Wanted:
             return False
         return True
 
-    def calls(self) -> Iterator[tuple[Any, ...]]:
-        """Yield what a worker is to do, in order."""
-        path = os.fspath(self.path.absolute())
-        git_blob_size = None if self.expected.git_sha1 is None else self.size
-        for offset in range(0, self.size or 1, _CALL_BYTES):
-            length = min(_CALL_BYTES, self.size - offset)
-            yield self.number, (path, self.size, offset, length), offset + length == self.size, git_blob_size
+    def parts(self) -> Iterator[FilePart]:
+        """Yield what a worker is to read, in order."""
+        git_blob = self.expected.git_sha1 is not None
+        for offset in range(0, self.size or 1, CALL_BYTES):
+            length = min(CALL_BYTES, self.size - offset)
+            yield FilePart(self.number, self.path, self.size, offset, length, whole=True, git_blob=git_blob)
 
 
 def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
@@ -139,7 +143,7 @@ def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
     batch: list[_Wanted] = []
     size = 0
     for file in sorted(files, key=lambda file: -file.size):
-        if batch and (size + file.size > _CALL_BYTES or len(batch) == _BATCH_FILES):
+        if batch and (size + file.size > CALL_BYTES or len(batch) == BATCH_FILES):
             yield batch
             batch, size = [], 0
         batch.append(file)
@@ -151,27 +155,20 @@ def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
 def _check(files: list[_Wanted], on_bytes: Callable[[int], None], worker: Worker) -> list[Finding]:
     """Hash files on a worker; one by one in this process where that fails, to say which is at fault."""
     findings: list[Finding | None] = []
+    # A batch is one large file, part by part, or small ones of one part each.
+    calls = [[part] for part in files[0].parts()] if len(files) == 1 else [[p for f in files for p in f.parts()]]
     try:
-        if len(files) == 1:
-            for call in files[0].calls():
-                ((_, sha256, git_sha1),) = worker.call("run", [call])
-                files[0].hashed += call[1][3]
-                on_bytes(call[1][3])
-            findings = [_judge(files[0], sha256, git_sha1)]
-        else:
-            results = worker.call("run", [call for file in files for call in file.calls()])
-            findings = [_judge(file, sha256, git) for file, (_, sha256, git) in zip(files, results, strict=True)]
-            for file in files:
-                file.hashed = file.size
-            on_bytes(sum(file.size for file in files))
+        for parts in calls:
+            extended = extend_digests(worker, parts)
+            on_bytes(sum(part.length for part in parts))
+        findings = [
+            compare(digests, file.expected) for file, (_, digests) in zip(files, extended, strict=True) if digests
+        ]
+        for file in files:
+            file.hashed = file.size
     except (SourceChanged, StorageFailure):
         findings = [check_file(file.path, file.expected) for file in files]
     return [finding for finding in findings if finding is not None]
-
-
-def _judge(file: _Wanted, sha256: bytes, git_sha1: bytes | None) -> Finding | None:
-    digests = FileDigests(file.size, sha256.hex(), None if git_sha1 is None else git_sha1.hex())
-    return compare(digests, file.expected)
 
 
 def check_file(

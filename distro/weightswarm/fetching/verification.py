@@ -7,18 +7,15 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from weightswarm.errors import ContentMismatch, SourceChanged, StorageFailure, WeightswarmError
-from weightswarm.hashing import FileDigests, Worker, WorkerPool
+from weightswarm.hashing import BATCH_FILES, CALL_BYTES, FileDigests, FilePart, Worker, WorkerPool, extend_digests
 from weightswarm.metainfo import PieceMap
 from weightswarm.storage import open_regular, storage_errors, sync_file_system
 from weightswarm.verifying import Expectation, Fault, Finding, compare
 
 _SYNC_BYTES = 64 * 1024 * 1024
-_CALL_BYTES = 16 * 1024 * 1024
 _SMALL = 64 * 1024
-_BATCH_FILES = 256
 _MANY_FILES = 64
 """How many files from which one sync of the whole file system takes less time than one for each of them."""
 
@@ -133,7 +130,7 @@ class StagedVerification:
                     batch.append(file)
             elif file.readable > file.hashed:
                 self._submit([file], file.lane)
-            if len(batch) == _BATCH_FILES:
+            if len(batch) == BATCH_FILES:
                 self._submit(batch, None)
                 batch = []
         if batch:
@@ -151,14 +148,12 @@ class StagedVerification:
         inodes = [self._identify(file) for file in files]
         try:
             while not self._stopped.is_set():
-                spans = [self._next_span(file) for file in files]
-                calls = [_call(file, *span) for file, span in zip(files, spans, strict=True)]
-                for file, inode, (offset, length), result in zip(
-                    files, inodes, spans, worker.call("run", calls), strict=True
-                ):
-                    if result[0] != inode:
+                parts = [_next_part(file) for file in files]
+                extended = extend_digests(worker, parts)
+                for file, inode, part, (read, digests) in zip(files, inodes, parts, extended, strict=True):
+                    if read != inode:
                         raise _replaced(file)
-                    self._advance(file, offset + length, result[1], result[2])
+                    self._advance(file, part.length, digests)
                 if all(file.hashed == file.readable for file in files):
                     break
         except SourceChanged as error:
@@ -179,16 +174,12 @@ class StagedVerification:
         file.mtime_ns = status.st_mtime_ns
         return status.st_ino
 
-    def _next_span(self, file: _StagedFile) -> tuple[int, int]:
-        return file.hashed, min(_CALL_BYTES, file.readable - file.hashed)
-
-    def _advance(self, file: _StagedFile, position: int, sha256: bytes | None, git_sha1: bytes | None) -> None:
+    def _advance(self, file: _StagedFile, length: int, digests: FileDigests | None) -> None:
         with self._lock:
-            self.hashed += position - file.hashed
-        file.unsynced += position - file.hashed
-        file.hashed = position
-        if sha256 is not None:
-            file.digests = FileDigests(file.size, sha256.hex(), None if git_sha1 is None else git_sha1.hex())
+            self.hashed += length
+        file.unsynced += length
+        file.hashed += length
+        file.digests = digests
 
     def _settle(self, file: _StagedFile) -> Finding | None:
         """Make a file durable, as far as it is due, and at its end return what is wrong with it."""
@@ -211,10 +202,10 @@ class StagedVerification:
         return compare(file.digests, file.expected)
 
 
-def _call(file: _StagedFile, offset: int, length: int) -> tuple[Any, ...]:
-    git_blob_size = file.size if file.expected.git_sha1 is not None else None
-    span = (os.fspath(file.path), None, offset, length)
-    return file.number, span, offset + length == file.size, git_blob_size
+def _next_part(file: _StagedFile) -> FilePart:
+    length = min(CALL_BYTES, file.readable - file.hashed)
+    git_blob = file.expected.git_sha1 is not None
+    return FilePart(file.number, file.path, file.size, file.hashed, length, whole=False, git_blob=git_blob)
 
 
 def _replaced(file: _StagedFile) -> ContentMismatch:

@@ -1,7 +1,8 @@
 """Hashing: one read of the data gives SHA-256, v1 pieces and v2 merkle roots, on all cores."""
 
-from weightswarm.hashing.digests import FileDigests, RunningDigest, digest_file, usable_cores
+from weightswarm.hashing.digests import FileDigests, digest_file, usable_cores
 from weightswarm.hashing.merkle import BLOCK, ZERO_HASH, layer_root, merkle_root, piece_layer
+from weightswarm.hashing.parts import BATCH_FILES, CALL_BYTES, FilePart, extend_digests
 from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
 from weightswarm.hashing.planning import FileHashes, TreeHashes, V1Layout
 from weightswarm.hashing.pool import WorkerPool
@@ -9,18 +10,21 @@ from weightswarm.hashing.tree import hash_tree
 from weightswarm.hashing.workers import Worker
 
 __all__ = [
+    "BATCH_FILES",
     "BLOCK",
+    "CALL_BYTES",
     "MAX_PIECE_LENGTH",
     "ZERO_HASH",
     "FileDigests",
     "FileHashes",
-    "RunningDigest",
+    "FilePart",
     "TreeHashes",
     "V1Layout",
     "Worker",
     "WorkerPool",
     "choose_piece_length",
     "digest_file",
+    "extend_digests",
     "hash_tree",
     "layer_root",
     "merkle_root",

@@ -6,12 +6,14 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
+from functools import partial
 from pathlib import Path
 
 from weightswarm.errors import Cancelled, SourceChanged
-from weightswarm.hashing.digests import usable_cores
 from weightswarm.hashing.planning import Plan, TreeHashes, V1Layout
-from weightswarm.hashing.workers import Worker, make_worker
+from weightswarm.hashing.pool import WorkerPool
+from weightswarm.hashing.workers import Worker
 
 
 def hash_tree(
@@ -31,7 +33,7 @@ def hash_tree(
     """
     before = [_modified(path, size) for path, size in files]
     plan = Plan(files, piece_length, v1_layout)
-    _Pass(plan, workers or usable_cores(), stop).run(on_bytes or (lambda _n: None))
+    _Pass(plan, workers, stop).run(on_bytes or (lambda _n: None))
     for (path, size), modified in zip(files, before, strict=True):
         if _modified(path, size) != modified:
             raise SourceChanged(str(path), "was written to while it was hashed,")
@@ -50,65 +52,44 @@ def _modified(path: Path, size: int) -> int:
 
 
 class _Pass:
-    """Runs a plan: one thread a worker hands out tasks and takes results; the caller's thread reports and waits."""
+    """Runs a plan: each of a pool's workers takes task after task; the caller's thread reports and waits."""
 
-    def __init__(self, plan: Plan, workers: int, stop: threading.Event | None) -> None:
+    def __init__(self, plan: Plan, workers: int | None, stop: threading.Event | None) -> None:
         self.plan = plan
         self.stop = stop
-        self.workers = [make_worker(plan.total) for _ in range(workers)]
-        self.changed = threading.Condition()
-        self.working = workers
+        self.pool = WorkerPool(plan.total, workers)
+        self.lock = threading.Lock()
+        self.stopped = False
         self.read = 0
-        self.failure: BaseException | None = None
 
     def run(self, on_bytes: Callable[[int], None]) -> None:
-        threads = [
-            threading.Thread(target=self._work, args=(number, worker), name=f"hash-{number}", daemon=True)
-            for number, worker in enumerate(self.workers)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            self._watch(on_bytes)
-        finally:
-            with self.changed:
-                if self.working:
-                    self.failure = self.failure or Cancelled("Hashing was stopped")
-            for worker in self.workers:
-                worker.close()
-            for thread in threads:
-                thread.join()
-        if self.failure is not None:
-            raise self.failure
-
-    def _watch(self, on_bytes: Callable[[int], None]) -> None:
+        lanes = [self.pool.submit(partial(self._work, lane), lane) for lane in range(self.pool.lanes)]
         reported = 0
-        while True:
-            with self.changed:
-                self.changed.wait_for(lambda: not self.working or self.failure, timeout=0.1)
-                count, over = self.read - reported, not self.working or self.failure is not None
-            if count:
-                on_bytes(count)
-                reported += count
-            if over:
-                return
-            if self.stop is not None and self.stop.is_set():
-                raise Cancelled("Hashing was stopped")
-
-    def _work(self, number: int, worker: Worker) -> None:
         try:
-            while True:
-                with self.changed:
-                    task = None if self.failure else self.plan.next_task(number)
-                if task is None:
-                    break
-                results = worker.call(task.method, task.calls)
-                with self.changed:
-                    self.plan.take(task, results)
-                    self.read += task.size
-        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-            with self.changed:
-                self.failure = self.failure or error
-        with self.changed:
-            self.working -= 1
-            self.changed.notify_all()
+            while lanes:
+                done, _ = wait(lanes, timeout=0.1, return_when=FIRST_COMPLETED)
+                with self.lock:
+                    count = self.read - reported
+                if count:
+                    on_bytes(count)
+                    reported += count
+                for lane in done:
+                    lane.result()
+                    lanes.remove(lane)
+                if lanes and self.stop is not None and self.stop.is_set():
+                    raise Cancelled("Hashing was stopped")
+        finally:
+            with self.lock:
+                self.stopped = True
+            self.pool.close()
+
+    def _work(self, lane: int, worker: Worker) -> None:
+        while True:
+            with self.lock:
+                task = None if self.stopped else self.plan.next_task(lane)
+            if task is None:
+                return
+            results = worker.call(task.method, task.calls)
+            with self.lock:
+                self.plan.take(task, results)
+                self.read += task.size

@@ -68,7 +68,7 @@ class StorageFailed:
 class TorrentFailed:
     """The torrent stopped with an error that is not about one file.
 
-    `inconsistent`: by v1 hashes pieces are right that by v2 hashes are not; a peer that knows v1 alone sent others.
+    `inconsistent`: v1 and v2 hashes do not agree on a piece, or libtorrent takes it to be so.
     """
 
     torrent: Torrent

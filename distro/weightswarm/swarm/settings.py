@@ -32,7 +32,7 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "user_agent": f"weightswarm/{__version__}",
         # The whole of a peer id: who deals out pieces among peers must know its own.
-        "peer_fingerprint": "-WS0100-" + secrets.token_hex(6),
+        "peer_fingerprint": _peer_id(),
         "alert_mask": ALERTS,
         # Alerts past the queue's end are dropped, and pieces finish by the thousand when a resume is checked.
         "alert_queue_size": 300_000,
@@ -93,6 +93,11 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         # Outgoing sockets bound to loopback cannot leave the machine, whatever they are told to reach.
         settings["outgoing_interfaces"] = "127.0.0.1"
     return settings
+
+
+def _peer_id() -> str:
+    """Return the 20 characters that peers know a new session by: client, version (BEP 20), and chance."""
+    return f"-WS{__version__.replace('.', ''):0<4.4}-{secrets.token_hex(6)}"
 
 
 def make_session(options: NetworkOptions) -> lt.session:
