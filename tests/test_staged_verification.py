@@ -11,7 +11,7 @@ import pytest
 
 from test_pieces_of_files import PIECE, torrent
 from weightswarm.errors import ContentMismatch
-from weightswarm.fetching.ordering import WINDOW_BYTES, PieceOrder
+from weightswarm.fetching.ordering import ALONE_SECONDS, WINDOW_BYTES, PieceOrder
 from weightswarm.fetching.verification import StagedVerification
 from weightswarm.metainfo import PieceMap, TorrentVersion
 from weightswarm.swarm import TorrentStatus
@@ -135,12 +135,17 @@ class RecordedTorrent:
         self.peer_id = peer_id
         self.status: TorrentStatus = TorrentStatus(peers=1, seeds=1)
         self.others: set[bytes] = set()
+        self.known: set[int] = set()
         self.sequential: list[bool] = []
         self.preferred: list[dict[int, int]] = []
 
     def fetchers(self) -> set[bytes]:
         """Return who else fetches."""
         return self.others
+
+    def new_pieces(self) -> set[int]:
+        """Return what only seeds have."""
+        return set(range(1000)) - self.known
 
     def set_sequential(self, sequential: bool) -> None:
         """Note the order asked for."""
@@ -151,10 +156,14 @@ class RecordedTorrent:
         self.preferred.append(priorities)
 
     @property
+    def levels(self) -> dict[int, int]:
+        """What was last asked for."""
+        return self.preferred[-1]
+
+    @property
     def first(self) -> set[int]:
         """The files (of four pieces each) whose pieces were last asked for before those of others."""
-        latest = self.preferred[-1]
-        return {piece // 4 for piece, level in latest.items() if level > max(latest.values()) // 2}
+        return {piece // 4 for piece, level in self.levels.items() if level >= 5}
 
 
 class FourEach:
@@ -165,21 +174,33 @@ class FourEach:
         return range(4 * index, 4 * index + 4)
 
 
-def test_files_come_in_order_from_seeds_and_a_few_at_a_time_among_fetchers() -> None:
-    sizes = dict.fromkeys(range(8), WINDOW_BYTES // 2)
-    order, torrent_ = PieceOrder(sizes, FourEach()), RecordedTorrent()
-    order.update(torrent_, set())
-    assert torrent_.sequential == [True]
-    assert torrent_.preferred == []
+def order_of(files: int, torrent_: RecordedTorrent, *, size: int = 1000) -> PieceOrder:
+    order = PieceOrder(dict.fromkeys(range(files), size), FourEach(), now=0)
+    order.update(torrent_, set(), now=0)
+    return order
+
+
+def test_alone_with_seeds_pieces_come_in_order_but_not_before_other_fetchers_had_time_to_show() -> None:
+    torrent_ = RecordedTorrent()
+    order = order_of(8, torrent_, size=WINDOW_BYTES // 2)
+    assert torrent_.sequential == [False]
+    order.update(torrent_, set(), now=ALONE_SECONDS)
+    assert torrent_.sequential == [False, True]
+    assert len(set(torrent_.levels.values())) == 1, "no piece goes before others"
     torrent_.status = TorrentStatus(peers=2, seeds=1)
-    order.update(torrent_, set())
-    assert torrent_.sequential == [True, False]
+    order.update(torrent_, set(), now=ALONE_SECONDS + 1)
+    assert torrent_.sequential == [False, True, False]
+
+
+def test_among_fetchers_a_few_files_come_at_a_time() -> None:
+    torrent_ = RecordedTorrent()
+    order = order_of(8, torrent_, size=WINDOW_BYTES // 2)
     assert len(torrent_.first) == 2
     done = torrent_.first
-    order.update(torrent_, done)
+    order.update(torrent_, done, now=1)
     assert len(torrent_.first) == 2
     assert not torrent_.first & done
-    order.update(torrent_, done)
+    order.update(torrent_, done, now=1)
     assert len(torrent_.preferred) == 2, "nothing changed, nothing is asked for"
 
 
@@ -189,18 +210,34 @@ def test_fetchers_deal_out_the_pieces_among_each_other() -> None:
     for own in ids:
         torrent_ = RecordedTorrent(own)
         torrent_.others = set(ids) - {own}
-        PieceOrder({0: 1000, 1: 1000, 2: 1000}, FourEach()).update(torrent_, set())
-        assert torrent_.preferred[-1].keys() == set(range(12)), "every piece is asked for"
-        highest = max(torrent_.preferred[-1].values())
-        shares.append({piece for piece, level in torrent_.preferred[-1].items() if level == highest})
-    assert [len(share) for share in shares] == [4, 4, 4]
-    assert set().union(*shares) == set(range(12)), "no piece is in two shares"
+        order_of(6, torrent_)
+        assert torrent_.levels.keys() == set(range(24)), "every piece is asked for"
+        shares.append({piece for piece, level in torrent_.levels.items() if level >= 6})
+    assert [len(share) for share in shares] == [8, 8, 8]
+    assert set().union(*shares) == set(range(24)), "no piece is in two shares"
+
+
+def test_a_share_is_worked_off_from_the_front_and_others_help_from_the_back() -> None:
+    torrent_ = RecordedTorrent(b"a")
+    torrent_.others = {b"b"}
+    order_of(2, torrent_)
+    assert [torrent_.levels[piece] for piece in (0, 2, 4, 6)] == [7, 7, 6, 6], "its own"
+    assert [torrent_.levels[piece] for piece in (1, 3, 5, 7)] == [1, 1, 5, 5], "the other's"
+
+
+def test_what_fetchers_hold_is_asked_of_a_seed_after_what_they_lack() -> None:
+    torrent_ = RecordedTorrent(b"a")
+    torrent_.others = {b"b"}
+    torrent_.known = {0, 1, 2, 3}
+    order_of(2, torrent_)
+    assert max(torrent_.levels[piece] for piece in torrent_.known) == 2
+    assert [torrent_.levels[piece] for piece in (4, 5, 6, 7)] == [7, 1, 6, 5]
 
 
 def test_a_newcomer_takes_its_share_of_the_pieces() -> None:
-    order, torrent_ = PieceOrder({0: 1000}, FourEach()), RecordedTorrent(b"a")
-    order.update(torrent_, set())
-    assert set(torrent_.preferred[-1].values()) == {7}, "alone, all is one's own"
+    torrent_ = RecordedTorrent(b"a")
+    order = order_of(1, torrent_)
+    assert sorted(torrent_.levels.values()) == [6, 6, 7, 7], "alone, all is one's own"
     torrent_.others = {b"b"}
-    order.update(torrent_, set())
-    assert sorted(torrent_.preferred[-1].values()) == [5, 5, 7, 7]
+    order.update(torrent_, set(), now=1)
+    assert sorted(torrent_.levels.values()) == [1, 5, 6, 7]

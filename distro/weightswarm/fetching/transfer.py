@@ -64,8 +64,9 @@ class Transfer:
         self.received = 0
         self._map = PieceMap(metainfo)
         self._verification = StagedVerification(self.files, expectations, self._map)
-        self._order = PieceOrder({index: metainfo.files[index].size for index in expectations}, self._map)
-        self._total = sum(metainfo.files[index].size for index in expectations)
+        sizes = {index: metainfo.files[index].size for index in expectations}
+        self._order = PieceOrder(sizes, self._map, time.monotonic())
+        self._total = sum(sizes.values())
         self._pieces: set[int] = set()
         self._flushing: set[int] | None = None
         self._finished = False
@@ -136,7 +137,7 @@ class Transfer:
                 torrent.flush()
             if now >= next_order and not torrent.status.checking:
                 next_order = now + _ORDER_SECONDS
-                self._order.update(torrent, self._verification.done)
+                self._order.update(torrent, self._verification.done, now)
             if now >= next_report:
                 next_report = now + _REPORT_SECONDS
                 self._show(torrent)

@@ -46,8 +46,8 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         "send_buffer_low_watermark": 64 * 1024,
         "send_buffer_watermark": 4 * 1024 * 1024,
         "send_buffer_watermark_factor": 20,
-        # What was asked for at one peer is asked for at no other: two seconds' worth, piece by piece, no longer runs.
-        "request_queue_time": 2,
+        # What was asked for at one peer is asked for at no other: one second's worth, piece by piece, no longer runs.
+        "request_queue_time": 1,
         "whole_pieces_threshold": 0,
         "max_out_request_queue": 2000,
         "unchoke_slots_limit": 64,

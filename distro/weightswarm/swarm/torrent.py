@@ -72,6 +72,11 @@ class Torrent:
         unsettled = lt.peer_info.seed | lt.peer_info.connecting | lt.peer_info.handshake
         return {peer.pid.to_bytes() for peer in self.handle.get_peer_info() if not peer.flags & unsettled}
 
+    def new_pieces(self) -> set[int]:
+        """Return the pieces that no connected peer but seeds has."""
+        seeds = self.status.seeds
+        return {piece for piece, peers in enumerate(self.handle.piece_availability()) if peers <= seeds}
+
     def connect(self, peer: PeerAddress) -> None:
         """Try a peer given by its literal address."""
         self.handle.connect_peer((peer.host, peer.port))
