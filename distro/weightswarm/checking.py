@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightswarm.cache import (
@@ -16,14 +16,13 @@ from weightswarm.cache import (
     Repository,
     hold,
     load_record,
-    save_record,
-    utc_now,
+    note_verified,
 )
 from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
 from weightswarm.errors import InvalidInput, NotFound, WeightswarmError
 from weightswarm.expected import Expected, expected_by_file
 from weightswarm.manifest import Manifest, parse_manifest, parse_reference
-from weightswarm.metainfo import Metainfo, parse_metainfo
+from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.registry import DirectoryRegistry, find_name
 from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
@@ -54,12 +53,12 @@ class VerifyOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A tree to verify: what its files must be, and (for a repair) where better ones would go."""
+    """A tree to verify: what its files must be, and for a repair the torrent and where better files would go."""
 
     root: Path
     expected: Expected
     manifest: Manifest | None = None
-    metainfo: Metainfo | None = None
+    torrent: bytes | None = None
     placement: Placement | None = None
     record: ReleaseRecord | None = None
 
@@ -93,7 +92,10 @@ def _repair(
     # Who only verifies does not wait for the swarm engine to load.
     from weightswarm.repairing import repair
 
-    metainfo, manifest, placement = subject.metainfo, subject.manifest, subject.placement
+    metainfo = subject.expected.metainfo
+    if metainfo is None and subject.torrent is not None:
+        metainfo = parse_metainfo(subject.torrent)
+    manifest, placement = subject.manifest, subject.placement
     if metainfo is None or manifest is None or placement is None:
         raise NotFound(
             f"{subject.root} cannot be repaired: no torrent of this release is kept here",
@@ -109,9 +111,7 @@ def _note_verified(record: ReleaseRecord, report: Report) -> None:
     """Write down that a release was verified, if it still is what was looked at."""
     try:
         with hold(record.repository.lock):
-            now = load_record(record.repository, record.manifest.revision)
-            if now is not None and now.manifest == record.manifest:
-                save_record(replace(now, verified=utc_now()))
+            note_verified(record)
     except WeightswarmError as error:
         report(Note(f"The time of this verification could not be noted: {error}"))
 
@@ -164,9 +164,7 @@ def _folder(root: Path, options: VerifyOptions) -> _Subject:
             hint="name one with --manifest: a manifest, a SHA256SUMS file or a .torrent",
         )
     expected = expected_by_file(options.manifest or kept)
-    torrent = expected.metainfo
-    if torrent is None and (root / TORRENT_FILE).is_file():
-        torrent = parse_metainfo((root / TORRENT_FILE).read_bytes())
+    torrent = (root / TORRENT_FILE).read_bytes() if (root / TORRENT_FILE).is_file() else None
     manifest = expected.manifest
     placement = None if manifest is None else LocalFolder(root, manifest)
     return _Subject(root, expected, manifest, torrent, placement)
@@ -187,10 +185,11 @@ def _snapshot(
         placement = (
             CachePlacement(cache, repository, expected.manifest, mending=True) if expected.manifest and same else None
         )
-        return _Subject(root, expected, expected.manifest, expected.metainfo, placement)
+        return _Subject(root, expected, expected.manifest, None, placement)
     if record is not None:
         manifest, torrent = record.manifest, record.torrent
-        wanted = [entry for entry in manifest.files if entry.path in set(record.paths)]
+        placed = set(record.paths)
+        wanted = [entry for entry in manifest.files if entry.path in placed]
     else:
         entry = _listed(registries, repository.name, revision)
         if entry is None:
@@ -201,7 +200,7 @@ def _snapshot(
         root,
         Expected.of_entries(wanted),
         manifest,
-        None if torrent is None else parse_metainfo(torrent),
+        torrent,
         CachePlacement(cache, repository, manifest, mending=True),
         record,
     )

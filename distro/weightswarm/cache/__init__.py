@@ -6,7 +6,15 @@ from weightswarm.cache.layout import ModelCache, Repository, cache_root
 from weightswarm.cache.listing import CachedRelease, list_cache, size_on_disk
 from weightswarm.cache.locks import hold
 from weightswarm.cache.placement import CachePlacement
-from weightswarm.cache.records import ReleaseRecord, find_by_info_hash, load_record, missing_paths, save_record, utc_now
+from weightswarm.cache.records import (
+    ReleaseRecord,
+    find_by_info_hash,
+    load_record,
+    missing_paths,
+    note_verified,
+    save_record,
+    utc_now,
+)
 from weightswarm.cache.removal import prune_staging, remove_revision
 from weightswarm.cache.reuse import find_copies
 from weightswarm.cache.staging import Staging
@@ -28,6 +36,7 @@ __all__ = [
     "list_cache",
     "load_record",
     "missing_paths",
+    "note_verified",
     "prune_staging",
     "remove_revision",
     "save_record",

@@ -65,7 +65,7 @@ class Repository:
 
     def blob(self, entry: FileEntry) -> Path:
         """Where a file's content stands: under the Hub's own id for it, or its SHA-256."""
-        return self.blobs / (entry.blob_id or entry.sha256)
+        return Path(self.path, "blobs", entry.blob_id or entry.sha256)
 
     def revisions(self) -> tuple[str, ...]:
         """The revisions that have a snapshot, sorted."""

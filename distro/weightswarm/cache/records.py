@@ -43,16 +43,34 @@ def utc_now() -> str:
 def save_record(record: ReleaseRecord) -> None:
     """Write a record; a reader sees the old one or the new one."""
     folder = record.repository.record(record.manifest.revision)
-    document = {
-        "paths": sorted(record.paths),
-        "verified": record.verified,
-        "info_hash_v1": record.info_hash.v1 if record.info_hash else None,
-        "info_hash_v2": record.info_hash.v2 if record.info_hash else None,
-    }
     write_atomically(folder / "manifest.json", record.manifest.to_bytes())
     if record.torrent is not None:
         write_atomically(folder / "release.torrent", record.torrent)
-    write_atomically(folder / "record.json", json.dumps(document, indent=1).encode() + b"\n")
+    _write_facts(
+        folder,
+        {
+            "paths": sorted(record.paths),
+            "verified": record.verified,
+            "info_hash_v1": record.info_hash.v1 if record.info_hash else None,
+            "info_hash_v2": record.info_hash.v2 if record.info_hash else None,
+        },
+    )
+
+
+def note_verified(record: ReleaseRecord) -> None:
+    """Write down that a release was verified now, if its record still is of the same files."""
+    folder = record.repository.record(record.manifest.revision)
+    try:
+        same = (folder / "manifest.json").read_bytes() == record.manifest.to_bytes()
+        facts = json.loads((folder / "record.json").read_bytes())
+    except (OSError, ValueError):
+        return
+    if same and isinstance(facts, dict):
+        _write_facts(folder, {**facts, "verified": utc_now()})
+
+
+def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    write_atomically(folder / "record.json", json.dumps(facts, indent=1).encode() + b"\n")
 
 
 def load_record(repository: Repository, revision: str) -> ReleaseRecord | None:
@@ -110,12 +128,13 @@ def missing_paths(record: ReleaseRecord, paths: list[str]) -> list[str]:
     """Return those of `paths` that a loader would not find whole in the snapshot, by presence and size alone."""
     snapshot = record.repository.snapshot(record.manifest.revision)
     sizes = {entry.path: entry.size for entry in record.manifest.files}
-    return [path for path in paths if path not in record.paths or _size(snapshot / path) != sizes[path]]
+    placed = set(record.paths)
+    return [path for path in paths if path not in placed or _size(f"{snapshot}/{path}") != sizes[path]]
 
 
-def _size(path: Path) -> int | None:
+def _size(path: str) -> int | None:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return None
 

@@ -5,9 +5,10 @@ Names are only where to look: whoever uses a find hashes it first.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from weightswarm.cache.layout import ModelCache
+from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.cache.records import load_record, recorded_revisions
 from weightswarm.manifest import FileEntry
 
@@ -17,8 +18,8 @@ def find_copies(cache: ModelCache, entries: list[FileEntry]) -> dict[str, list[P
     wanted = {entry.sha256: entry.size for entry in entries if entry.size}
     found: dict[str, list[Path]] = {}
     for repository in cache.repositories():
+        named = {name: repository.blobs / name for name in _blob_names(repository) if name in wanted}
         # The Hub names small files by another hash; manifests know their SHA-256.
-        named = {sha256: repository.blobs / sha256 for sha256 in wanted}
         for revision in recorded_revisions(repository):
             record = load_record(repository, revision)
             for entry in record.manifest.files if record else ():
@@ -31,3 +32,10 @@ def find_copies(cache: ModelCache, entries: list[FileEntry]) -> dict[str, list[P
             except OSError:
                 continue
     return found
+
+
+def _blob_names(repository: Repository) -> list[str]:
+    try:
+        return os.listdir(repository.blobs)
+    except OSError:
+        return []

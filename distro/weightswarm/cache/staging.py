@@ -38,17 +38,18 @@ class Staging:
 
     def swarm_file(self, path: str) -> Path:
         """Where the swarm writes a file of the torrent."""
-        return self.folder / "files" / path
+        return Path(self.parent, self.info_hash.digests[0], "files", path)
 
     def reused_file(self, path: str) -> Path:
         """Where a file copied from the cache waits."""
-        return self.folder / "reused" / path
+        return Path(self.parent, self.info_hash.digests[0], "reused", path)
 
     def prepare(self, metainfo: bytes, paths: list[str]) -> None:
         """Create the folders that `paths` need, none of them through a link, and keep the metainfo."""
         make_real_folder(self.folder, below=self.parent)
-        for parent in {place(path).parent for path in paths for place in (self.swarm_file, self.reused_file)}:
-            make_real_folder(parent, below=self.parent)
+        for folder in {path.rpartition("/")[0] for path in paths}:
+            for place in (self.swarm_file, self.reused_file):
+                make_real_folder(place(folder), below=self.parent)
         if self.load_metainfo() != metainfo:
             write_atomically(self.metainfo, metainfo)
 

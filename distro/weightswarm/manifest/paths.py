@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
@@ -31,6 +32,7 @@ def is_ignored(path: str) -> bool:
     return path.rpartition("/")[2] in _IGNORED_NAMES or path in _IGNORED_FOLDERS
 
 
+@lru_cache(maxsize=2**14)  # manifest, torrent and folder each have the same paths to check
 def check_path(path: str) -> str | None:
     """Return why `path` may not be in a release, or None when it may. Components are separated by `/`."""
     if not path:

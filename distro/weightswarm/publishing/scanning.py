@@ -92,9 +92,9 @@ def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[Sour
         raise NotPublishable(str(folder), error.strerror or "it cannot be read") from error
     for entry in entries:
         path = f"{prefix}{entry.name}"
-        location = Path(entry.path)
         if is_ignored(path):
             continue
+        location = Path(entry.path)
         if entry.is_symlink():
             found.append(_linked(location, path, root))
         elif entry.is_dir():
