@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from figures import Figures, figure
 from running import CommandLine, Seeder
+
+__all__ = ["figure"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Sum up the figures that tests note."""
+    config.pluginmanager.register(Figures(), "weightswarm-figures")
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def verify_tree(
 
     `on_bytes` gets counts of bytes hashed, from worker threads.
     """
-    wanted = [_Wanted(number, root / e.path, e) for number, e in enumerate(expectations)]
+    wanted = [_Wanted(number, f"{root}/{e.path}", e) for number, e in enumerate(expectations)]
     findings: list[Finding] = []
     there = [file for file in wanted if file.find(findings)]
     pool = WorkerPool(sum(file.size for file in there), workers)
@@ -108,7 +108,7 @@ class _Wanted:
     """An expected file; `size` in bytes is what it has, `hashed` how many of them were read."""
 
     number: int
-    path: Path
+    path: str
     expected: Expectation
     size: int = 0
     hashed: int = 0
@@ -172,7 +172,7 @@ def _check(files: list[_Wanted], on_bytes: Callable[[int], None], worker: Worker
 
 
 def check_file(
-    path: Path,
+    path: str | Path,
     expected: Expectation,
     *,
     on_bytes: Callable[[int], None] | None = None,
@@ -229,10 +229,11 @@ def list_files(root: Path) -> list[str]:
     """
     found = []
     for folder, folders, files in os.walk(root):
-        prefix = Path(folder).relative_to(root)
-        folders[:] = [name for name in folders if not is_ignored((prefix / name).as_posix())]
+        inside = os.path.relpath(folder, root)
+        prefix = "" if inside == "." else f"{inside}/"
+        folders[:] = [name for name in folders if not is_ignored(prefix + name)]
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        found += [p for name in (*files, *links) if not is_ignored(p := (prefix / name).as_posix())]
+        found += [path for name in (*files, *links) if not is_ignored(path := prefix + name)]
     return sorted(found)
 
 

@@ -142,7 +142,9 @@ class _Fetch:
         entries = select_entries(record.manifest, self.options.include, self.options.exclude)
         if missing_paths(record, [entry.path for entry in entries]):
             return None
-        if self.options.set_main and record.repository.main() != record.manifest.revision:
+        main = record.repository.main()
+        # A kill between the snapshot and its ref leaves no ref: placing again writes it.
+        if main is None or (self.options.set_main and main != record.manifest.revision):
             return None
         path = record.repository.snapshot(record.manifest.revision)
         return self._result(path, record.repository.name, record.manifest, record.complete, verified=record.verified)

@@ -22,7 +22,7 @@ class FilePart:
     the end. `whole` says that it must have that size now. `git_blob` asks for the git blob SHA-1 as well."""
 
     number: int
-    path: Path
+    path: str | Path
     size: int
     offset: int
     length: int
@@ -38,7 +38,7 @@ def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[int,
     calls = [
         (
             part.number,
-            (os.path.abspath(part.path), part.size if part.whole else None, part.offset, part.length),
+            (os.fspath(part.path), part.size if part.whole else None, part.offset, part.length),
             part.offset + part.length == part.size,
             part.size if part.git_blob else None,
         )

@@ -6,6 +6,7 @@ A memory is kept per set of files and piece layout, sealed with its own SHA-256;
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,31 +14,27 @@ from typing import Any
 
 import platformdirs
 
-from weightswarm.errors import InvalidMetainfo, WeightswarmError
+from weightswarm.errors import WeightswarmError
 from weightswarm.hashing import FileHashes, TreeHashes, V1Layout
-from weightswarm.metainfo import bdecode, bencode
 from weightswarm.publishing.scanning import SourceFile
 from weightswarm.storage import write_atomically
 
-_VERSION = b"weightswarm hashes 1"
+_VERSION = "weightswarm hashes 2"
 # A change within one tick of the clock that stamps files could leave the same mtime behind.
 _CLOCK_TICK_NS = 20_000_000
 
 
 def recall(files: list[SourceFile], piece_length: int, layout: V1Layout) -> TreeHashes | None:
     """Return the hashes of these very files when none changed since they were hashed."""
-    with suppress(OSError, InvalidMetainfo, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         data = _place(files, piece_length, layout).read_bytes()
         seal, body = data[:32], data[32:]
         if hashlib.sha256(body).digest() != seal:
             return None
-        document = bdecode(body)
-        if document[b"version"] == _VERSION and document[b"files"] == _described(files):
-            return TreeHashes(
-                piece_length,
-                tuple(_file_hashes(*fields) for fields in document[b"hashes"]),
-                document[b"v1 pieces"],
-            )
+        document = json.loads(body)
+        if document["version"] == _VERSION and document["files"] == _described(files):
+            hashes = tuple(_file_hashes(*fields) for fields in document["hashes"])
+            return TreeHashes(piece_length, hashes, bytes.fromhex(document["v1 pieces"]))
     return None
 
 
@@ -48,14 +45,17 @@ def remember(files: list[SourceFile], hashes: TreeHashes, layout: V1Layout, *, s
     """
     if any(file.signature.mtime_ns > started_ns - _CLOCK_TICK_NS for file in files):
         return
-    body = bencode(
+    body = json.dumps(
         {
-            b"version": _VERSION,
-            b"files": _described(files),
-            b"hashes": [[f.size, f.sha256, f.pieces_root or b"", f.piece_layer] for f in hashes.files],
-            b"v1 pieces": hashes.v1_pieces,
+            "version": _VERSION,
+            "files": _described(files),
+            "hashes": [
+                [f.size, f.sha256.hex(), f.pieces_root.hex() if f.pieces_root else "", f.piece_layer.hex()]
+                for f in hashes.files
+            ],
+            "v1 pieces": hashes.v1_pieces.hex(),
         }
-    )
+    ).encode()
     # To hash again next time costs time, not truth.
     with suppress(WeightswarmError, OSError):
         write_atomically(_place(files, hashes.piece_length, layout), hashlib.sha256(body).digest() + body)
@@ -67,18 +67,13 @@ def now_ns() -> int:
 
 
 def _place(files: list[SourceFile], piece_length: int, layout: V1Layout) -> Path:
-    key = bencode(
-        [piece_length, layout.name.encode(), [str(f.location).encode("utf-8", "surrogateescape") for f in files]]
-    )
-    return Path(platformdirs.user_cache_dir("weightswarm")) / "hashes" / hashlib.sha256(key).hexdigest()
+    key = json.dumps([piece_length, layout.name, [str(f.location) for f in files]])
+    return Path(platformdirs.user_cache_dir("weightswarm")) / "hashes" / hashlib.sha256(key.encode()).hexdigest()
 
 
 def _described(files: list[SourceFile]) -> list[Any]:
-    return [
-        [f.path.encode(), f.signature.size, f.signature.mtime_ns, f.signature.ctime_ns, f.signature.inode]
-        for f in files
-    ]
+    return [[f.path, f.signature.size, f.signature.mtime_ns, f.signature.ctime_ns, f.signature.inode] for f in files]
 
 
-def _file_hashes(size: int, sha256: bytes, root: bytes, layer: bytes) -> FileHashes:
-    return FileHashes(size, sha256, root or None, layer)
+def _file_hashes(size: int, sha256: str, root: str, layer: str) -> FileHashes:
+    return FileHashes(size, bytes.fromhex(sha256), bytes.fromhex(root) or None, bytes.fromhex(layer))
