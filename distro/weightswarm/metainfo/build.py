@@ -12,7 +12,7 @@ from typing import Any
 from weightswarm.hashing import TreeHashes, V1Layout
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo.bencode import bdecode, bencode
-from weightswarm.metainfo.read import MANIFEST_KEY, Metainfo, parse_metainfo
+from weightswarm.metainfo.read import MANIFEST_KEY, Metainfo, parse_metainfo, read_document
 
 
 class TorrentVersion(Enum):
@@ -69,7 +69,8 @@ def build_metainfo(
             file.pieces_root: file.piece_layer for file in hashes.files if file.pieces_root and file.piece_layer
         }
     _set_outer_fields(document, options)
-    return parse_metainfo(bencode(document))
+    info_bytes = bencode(info)
+    return read_document(document, info_bytes, _with_info(document, info_bytes))
 
 
 def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:

@@ -88,6 +88,11 @@ def parse_metainfo(data: bytes) -> Metainfo:
     if len(data) > MAX_BYTES:
         raise InvalidMetainfo(f"it is larger than {MAX_BYTES:,} bytes")
     document, info_bytes = bdecode_with_info(data)
+    return read_document(document, info_bytes, data)
+
+
+def read_document(document: dict[bytes, Any], info_bytes: bytes, data: bytes) -> Metainfo:
+    """Read a `.torrent` document that is decoded already. Raises `InvalidMetainfo`."""
     layers = document.get(b"piece layers", {})
     if not isinstance(layers, dict) or not all(isinstance(v, bytes) for v in layers.values()):
         raise InvalidMetainfo("piece layers is not a dictionary of strings")
