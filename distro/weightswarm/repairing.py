@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from weightswarm.cache import Placement, Staging, VerifiedFiles, hold, utc_now
+from weightswarm.cache import Placement, StagedFile, Staging, VerifiedFiles, hold, utc_now
 from weightswarm.fetching.plan import check_space, stage_copy
-from weightswarm.fetching.transfer import Transfer, staged_paths
+from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo import Metainfo, check_agreement, magnet_of
 from weightswarm.progress import Note, Report
-from weightswarm.storage import clone_or_copy, storage_errors
+from weightswarm.storage import OpenFolder, clone_or_copy, storage_errors
 from weightswarm.swarm import NetworkOptions, Swarm
 from weightswarm.verifying import Expectation, Fault, Finding, check_file
 
@@ -39,13 +39,13 @@ def repair(
     staging = Staging(placement.staging_parent, metainfo.info_hash)
     with hold(staging.lock, on_wait=lambda: report(Note("Another fetch of this release runs; waiting."))):
         staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
-        staged = {}
+        staged: dict[str, StagedFile] = {}
         for entry in bad:
             if entry.size == 0:
                 if (empty := stage_copy(entry, [], staging)) is not None:
                     staged[entry.path] = empty
             else:
-                _copy_aside(root / entry.path, staging.swarm_file(entry.path), entry.size)
+                _copy_aside(root / entry.path, staging.swarm_file(entry.path), staging.base, entry.size)
         wanted = {entry.path: Expectation.of(entry) for entry in bad if entry.size}
         torrent = metainfo.data
         if wanted:
@@ -54,7 +54,7 @@ def repair(
                 expectations = {f.index: wanted[f.path] for f in metainfo.files if f.path in wanted}
                 transfer = Transfer(swarm, metainfo, expectations, staging, timeout=timeout, report=report)
                 torrent = transfer.run(magnet_of(metainfo), ())
-                staged.update(staged_paths(transfer))
+                staged.update(staged_files(transfer))
                 report(Note(f"Repaired with {transfer.received:,} bytes from the swarm."))
         wrong = {finding.path for finding in findings}
         kept = []
@@ -70,18 +70,22 @@ def repair(
     return tuple(sorted(staged))
 
 
-def _copy_aside(source: Path, target: Path, size: int) -> None:
+def _copy_aside(source: Path, target: Path, base: Path, size: int) -> None:
     """Put a copy of a damaged file where the swarm will mend it; a missing one is left to come whole."""
-    target.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
-    with storage_errors(target):
+    with storage_errors(target), OpenFolder.at(target.parent, base) as folder:
+        folder.remove(target.name)
         try:
-            clone_or_copy(descriptor, target)
-            if target.stat().st_size > size:
-                # The swarm mends pieces; what follows the last one it would leave.
-                os.truncate(target, size)
+            original = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            copy = folder.open_file(target.name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            try:
+                clone_or_copy(original, copy)
+                if os.fstat(copy).st_size > size:
+                    # The swarm mends pieces; what follows the last one it would leave.
+                    os.ftruncate(copy, size)
+            finally:
+                os.close(copy)
         finally:
-            os.close(descriptor)
+            os.close(original)

@@ -1,6 +1,6 @@
 """The local model cache, in the Hugging Face Hub's own layout: loaders need no changes. No network, no torrents."""
 
-from weightswarm.cache.destination import Placement, VerifiedFiles
+from weightswarm.cache.destination import Placement, StagedFile, VerifiedFiles
 from weightswarm.cache.folder import LocalFolder
 from weightswarm.cache.layout import ModelCache, Repository, cache_root
 from weightswarm.cache.listing import CachedRelease, list_cache, size_on_disk
@@ -27,6 +27,7 @@ __all__ = [
     "Placement",
     "ReleaseRecord",
     "Repository",
+    "StagedFile",
     "Staging",
     "VerifiedFiles",
     "cache_root",

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
+from weightswarm.errors import ContentMismatch, StorageFailure
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import FileEntry
+from weightswarm.storage import FileIdentity, OpenFolder, storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that waits to be moved, and what it was when its SHA-256 was read back."""
+
+    path: Path
+    identity: FileIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +33,7 @@ class VerifiedFiles:
     is built before it is renamed.
     """
 
-    staged: dict[str, Path]
+    staged: dict[str, StagedFile]
     kept: tuple[str, ...]
     torrent: bytes
     info_hash: InfoHash
@@ -46,3 +60,55 @@ class Placement(Protocol):
 
     def place(self, files: VerifiedFiles) -> None:
         """Move the staged files in. Raises `StorageFailure` and `OutOfSpace`."""
+
+
+def by_folder(staged: Mapping[str, StagedFile], below: Path) -> Iterator[tuple[str, StagedFile, OpenFolder]]:
+    """Yield staged files, by the path in the release, each with its folder held open; none is reached by a link
+    beneath `below`."""
+    ordered = sorted(staged.items(), key=lambda item: str(item[1].path.parent))
+    for parent, items in groupby(ordered, key=lambda item: item[1].path.parent):
+        with OpenFolder.at(parent, below, create=False) as folder:
+            for path, file in items:
+                yield path, file, folder
+
+
+def check_free(folder: OpenFolder, names: Iterable[str]) -> None:
+    """Raise `StorageFailure` for a folder where a file is to go."""
+    for name in names:
+        status = folder.status(name)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            path = str(folder.path / name)
+            raise StorageFailure(path, "is a folder where a file should be", hint="move it away and fetch again")
+
+
+def move_verified(path: str, file: StagedFile, source: OpenFolder, target: OpenFolder, name: str, mode: int) -> None:
+    """Rename a staged file to `name` in `target`, if it still is the very file that was verified.
+
+    A file with another name somewhere is refused: whoever has that name can write to it. Raises `ContentMismatch`,
+    which leaves nothing at `name` that was put there instead.
+    """
+    with storage_errors(file.path):
+        try:
+            descriptor = source.open_file(file.path.name)
+        except OSError as error:
+            raise _swapped(path) from error
+        try:
+            status = os.fstat(descriptor)
+            if FileIdentity.of(status) != file.identity or status.st_nlink != 1:
+                raise _swapped(path)
+            os.fchmod(descriptor, mode)
+            source.move(file.path.name, target, name)
+            placed = target.status(name)
+            if placed is None or (placed.st_ino, placed.st_nlink) != (status.st_ino, 1):
+                target.unlink(name)
+                raise _swapped(path)
+        finally:
+            os.close(descriptor)
+
+
+def _swapped(path: str) -> ContentMismatch:
+    return ContentMismatch(
+        f"{path} was written to or replaced after it was verified; it was not placed",
+        paths=(path,),
+        hint="another program writes to the staging folder; fetch again: what is right there is kept",
+    )

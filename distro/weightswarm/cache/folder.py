@@ -6,10 +6,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightswarm.cache.destination import VerifiedFiles
+from weightswarm.cache.destination import VerifiedFiles, by_folder, check_free, move_verified
 from weightswarm.errors import ContentMismatch
 from weightswarm.manifest import FileEntry, Manifest
-from weightswarm.storage import make_real_folder, storage_errors, sync_folder, write_atomically
+from weightswarm.storage import OpenFolder, storage_errors
 from weightswarm.verifying import Expectation, check_file
 
 MANIFEST_FILE = Path(".weightswarm") / "manifest.json"
@@ -56,16 +56,17 @@ class LocalFolder:
 
     def place(self, files: VerifiedFiles) -> None:
         """See `Placement`. Each file appears whole; the folder as a whole does not appear at once."""
-        with storage_errors(self.folder):
-            folders = set()
-            for path, file in files.staged.items():
-                target = self.folder / path
-                make_real_folder(target.parent, below=self.folder)
-                os.chmod(file, 0o644, follow_symlinks=False)
-                os.replace(file, target)
-                folders.add(target.parent)
-            for folder in folders:
-                sync_folder(folder)
-            make_real_folder((self.folder / TORRENT_FILE).parent, below=self.folder)
-            write_atomically(self.folder / TORRENT_FILE, files.torrent)
-            write_atomically(self.folder / MANIFEST_FILE, self.manifest.to_bytes())
+        with storage_errors(self.folder), OpenFolder.at(self.folder) as top:
+            changed = set()
+            for path, file, source in by_folder(files.staged, self.folder):
+                parent, name = Path(path).parent, Path(path).name
+                with top.descend(parent) as folder:
+                    check_free(folder, [name])
+                    move_verified(path, file, source, folder, name, 0o644)
+                changed.add(parent)
+            for each in changed | {above for parent in changed for above in parent.parents}:
+                with top.descend(each) as folder:
+                    folder.sync()
+            with top.descend(MANIFEST_FILE.parent) as kept:
+                kept.write(TORRENT_FILE.name, files.torrent)
+                kept.write(MANIFEST_FILE.name, self.manifest.to_bytes())

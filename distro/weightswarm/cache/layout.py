@@ -12,7 +12,7 @@ from pathlib import Path
 
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.manifest import FileEntry, is_revision, parse_model_name
-from weightswarm.storage import user_path
+from weightswarm.storage import read_regular, user_path
 
 
 def cache_root(explicit: str | os.PathLike[str] | None = None) -> Path:
@@ -67,6 +67,14 @@ class Repository:
         """Where a file's content stands: under the Hub's own id for it, or its SHA-256."""
         return Path(self.path, "blobs", entry.blob_id or entry.sha256)
 
+    def file(self, entry: FileEntry, revision: str) -> Path | None:
+        """Return where a file of a revision stands: its blob, or a plain file in the snapshot, as on file systems
+        without links. None when neither is there; whoever relies on it hashes it."""
+        if (blob := self.blob(entry)).is_file():
+            return blob
+        plain = self.snapshot(revision) / entry.path
+        return plain if plain.is_file() and not plain.is_symlink() else None
+
     def revisions(self) -> tuple[str, ...]:
         """The revisions that have a snapshot, sorted."""
         try:
@@ -77,7 +85,7 @@ class Repository:
     def main(self) -> str | None:
         """The revision that `refs/main` names, None when there is none."""
         try:
-            text = (self.refs / "main").read_bytes()[:64].decode("ascii", "replace").strip()
+            text = read_regular(self.refs / "main", 64).decode("ascii", "replace").strip()
         except OSError:
             return None
         return text if is_revision(text) else None

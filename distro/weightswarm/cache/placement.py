@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
-from weightswarm.cache.destination import VerifiedFiles
+from weightswarm.cache.destination import VerifiedFiles, by_folder, check_free, move_verified
 from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.cache.locks import hold
 from weightswarm.cache.records import ReleaseRecord, load_record, missing_paths, save_record
-from weightswarm.errors import ContentMismatch, StorageFailure
+from weightswarm.errors import ContentMismatch
 from weightswarm.manifest import FileEntry, Manifest
-from weightswarm.storage import make_real_folder, remove_tree, storage_errors, sync_folder, write_atomically
-from weightswarm.verifying import Expectation, Fault, check_file
+from weightswarm.storage import OpenFolder, clone_or_copy, storage_errors
+from weightswarm.verifying import Expectation, Fault, check_file, check_open_file
+
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems answer that have no symbolic links, such as those of memory cards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,8 @@ class CachePlacement:
         return self.repository.snapshot(self.manifest.revision)
 
     def held(self, entry: FileEntry) -> Path | None:
-        """Return the blob if it stands where this release would put it."""
-        blob = self.repository.blob(entry)
-        return blob if blob.is_file() else None
+        """Return the file if it stands where this release would put it."""
+        return self.repository.file(entry, self.manifest.revision)
 
     def check_conflicts(self) -> None:
         """Raise `ContentMismatch` when the cache shows other bytes under this name and revision already.
@@ -70,70 +74,140 @@ class CachePlacement:
         )
 
     def place(self, files: VerifiedFiles) -> None:
-        """See `Placement`. Files of equal content share one blob."""
-        repository = self.repository
-        with hold(repository.lock), storage_errors(repository.path):
+        """See `Placement`. Files of equal content share one blob; where the file system has no links there are no
+        blobs, and the snapshot holds the files themselves, as the Hub's own client does it."""
+        repository, root = self.repository, self.cache.root
+        with hold(repository.lock), storage_errors(repository.path), OpenFolder.at(repository.path, root) as opened:
             # Both may have changed while the download ran: the cache is shared with other processes.
             self._check_record()
             entries = {entry.path: entry for entry in self.manifest.files}
-            self._check_kept([entries[path] for path in files.kept])
-            for folder in (repository.blobs, repository.snapshots, repository.refs):
-                make_real_folder(folder, below=self.cache.root)
-            for path, file in files.staged.items():
-                os.chmod(file, 0o444, follow_symlinks=False)
-                os.replace(file, repository.blob(entries[path]))
-            sync_folder(repository.blobs)
-            earlier = load_record(repository, self.manifest.revision)
-            before = {*earlier.paths} - {*missing_paths(earlier, list(earlier.paths))} if earlier else set()
-            here = {*files.staged, *files.kept, *before}
-            paths = tuple(path for path in entries if path in here)
-            save_record(ReleaseRecord(repository, self.manifest, files.torrent, files.info_hash, paths, files.verified))
-            self._link([entries[path] for path in (*files.staged, *files.kept)], files.scratch / "snapshot")
-            if self.set_main or repository.main() is None:
-                # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
-                write_atomically(repository.refs / "main", self.manifest.revision.encode())
+            kept = [entries[path] for path in files.kept]
+            self._check_kept(kept)
+            with (
+                OpenFolder.at(files.scratch, root) as scratch,
+                opened.enter("blobs") as blobs,
+                opened.enter("snapshots") as snapshots,
+                opened.enter("refs") as refs,
+            ):
+                check_free(blobs, (repository.blob(entries[path]).name for path in files.staged))
+                check_free(refs, ["main"])
+                # First of all, so that what a kill leaves behind is known.
+                self._save_record(files)
+                linked = _has_links(scratch)
+                if linked:
+                    for path, file, source in by_folder(files.staged, root):
+                        move_verified(path, file, source, blobs, repository.blob(entries[path]).name, 0o444)
+                    blobs.sync()
+                self._show(files, kept, snapshots, scratch, linked=linked)
+                if self.set_main or repository.main() is None:
+                    # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
+                    refs.write("main", self.manifest.revision.encode(), beside=scratch)
+
+    def _save_record(self, files: VerifiedFiles) -> None:
+        earlier = load_record(self.repository, self.manifest.revision)
+        before = {*earlier.paths} - {*missing_paths(earlier, list(earlier.paths))} if earlier else set()
+        here = {*files.staged, *files.kept, *before}
+        paths = tuple(entry.path for entry in self.manifest.files if entry.path in here)
+        record = ReleaseRecord(self.repository, self.manifest, files.torrent, files.info_hash, paths, files.verified)
+        save_record(record)
 
     def _check_kept(self, entries: list[FileEntry]) -> None:
         for entry in entries:
-            blob = self.repository.blob(entry)
-            if not blob.is_file() or blob.stat().st_size != entry.size:
+            file = self.held(entry)
+            if file is None or file.stat().st_size != entry.size:
                 raise ContentMismatch(
                     f"{entry.path} was removed from the cache meanwhile; nothing was placed",
                     paths=(entry.path,),
                     hint="fetch again: what came is kept",
                 )
 
-    def _link(self, entries: list[FileEntry], scratch: Path) -> None:
+    def _show(
+        self, files: VerifiedFiles, kept: list[FileEntry], snapshots: OpenFolder, scratch: OpenFolder, *, linked: bool
+    ) -> None:
         """Show the files in the snapshot: a new one appears whole; a partial one gains whole files."""
-        fresh = not self.target.exists() and not self.target.is_symlink()
-        base = scratch if fresh else self.target
+        revision = self.manifest.revision
+        fresh = snapshots.status(revision) is None
         if fresh:
-            remove_tree(scratch)
-        make_real_folder(base, below=scratch.parent if fresh else self.cache.root)
-        folders = {base}
-        for entry in entries:
-            link = base / entry.path
-            if link.parent not in folders:
-                make_real_folder(link.parent, below=base)
-                folders.update(p for p in link.parents if p == base or base in p.parents)
-            up = "../" * (2 + entry.path.count("/"))
-            self._place_link(link, f"{up}blobs/{self.repository.blob(entry).name}", scratch.parent)
-        for folder in sorted(folders, key=lambda f: -len(f.parts)):
-            sync_folder(folder)
+            scratch.remove("snapshot")
+        with scratch.enter("snapshot") if fresh else snapshots.enter(revision) as base:
+            folders = {Path()}
+            if linked:
+                entries = {entry.path: entry for entry in self.manifest.files}
+                self._link_all([*(entries[path] for path in files.staged), *kept], base, scratch, folders)
+            else:
+                self._move_all(files, kept, base, scratch, folders)
+            for folder in sorted(folders, key=lambda f: -len(f.parts)):
+                with base.descend(folder, create=False) as changed:
+                    changed.sync()
         if fresh:
-            os.rename(scratch, self.target)
-        sync_folder(self.repository.snapshots)
+            scratch.move("snapshot", snapshots, revision)
+        snapshots.sync()
 
-    def _place_link(self, link: Path, destination: str, scratch: Path) -> None:
+    def _link_all(self, entries: list[FileEntry], base: OpenFolder, scratch: OpenFolder, folders: set[Path]) -> None:
+        # What has no blob is a plain file that another program put into the snapshot, and that is right.
+        blobs = {entry.path: blob for entry in entries if (blob := self.repository.blob(entry)).is_file()}
+        for parent, paths in groupby(blobs, key=lambda path: path.rpartition("/")[0]):
+            folders |= {Path(parent), *Path(parent).parents}
+            with base.descend(Path(parent)) as folder:
+                for path in paths:
+                    up = "../" * (2 + path.count("/"))
+                    _place_link(folder, path.rpartition("/")[2], f"{up}blobs/{blobs[path].name}", scratch)
+
+    def _move_all(
+        self, files: VerifiedFiles, kept: list[FileEntry], base: OpenFolder, scratch: OpenFolder, folders: set[Path]
+    ) -> None:
+        for path, file, source in by_folder(files.staged, self.cache.root):
+            folders.update(Path(path).parents)
+            with base.descend(Path(path).parent) as folder:
+                check_free(folder, [Path(path).name])
+                move_verified(path, file, source, folder, Path(path).name, 0o444)
+        for entry in kept:
+            path_ = Path(entry.path)
+            folders.update(path_.parents)
+            with base.descend(path_.parent) as folder:
+                if folder.status(path_.name) is None:
+                    self._copy_blob(entry, folder, path_.name, scratch)
+
+    def _copy_blob(self, entry: FileEntry, folder: OpenFolder, name: str, scratch: OpenFolder) -> None:
+        """Put a checked copy of a blob into the snapshot, for another client's blobs on a file system without links."""
+        scratch.remove("copy")
+        target = scratch.open_file("copy", os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            status = os.lstat(link)
-        except FileNotFoundError:
-            os.symlink(destination, link)
+            source = os.open(self.repository.blob(entry), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                clone_or_copy(source, target)
+            finally:
+                os.close(source)
+            if (finding := check_open_file(target, Expectation.of(entry))) is not None:
+                raise ContentMismatch(f"{entry.path} was changed in the cache: {finding.detail}", paths=(entry.path,))
+            os.fchmod(target, 0o444)
+            os.fsync(target)
+        finally:
+            os.close(target)
+        scratch.move("copy", folder, name)
+
+
+def _has_links(scratch: OpenFolder) -> bool:
+    scratch.remove("link")
+    try:
+        scratch.link("link", "nowhere")
+    except OSError as error:
+        if error.errno in _NO_LINKS:
+            return False
+        raise
+    scratch.unlink("link")
+    return True
+
+
+def _place_link(folder: OpenFolder, name: str, destination: str, scratch: OpenFolder) -> None:
+    try:
+        folder.link(name, destination)
+        return
+    except FileExistsError:
+        check_free(folder, [name])
+    with suppress(OSError):
+        if os.readlink(name, dir_fd=folder.descriptor) == destination:
             return
-        if stat.S_ISDIR(status.st_mode):
-            raise StorageFailure(str(link), "is a folder where a file should be", hint="remove it and fetch again")
-        if not stat.S_ISLNK(status.st_mode) or os.readlink(link) != destination:
-            temporary = scratch / "link"
-            temporary.unlink(missing_ok=True)
-            os.symlink(destination, temporary)
-            os.replace(temporary, link)
+    scratch.remove("link")
+    scratch.link("link", destination)
+    scratch.move("link", folder, name)

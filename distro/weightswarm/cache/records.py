@@ -14,7 +14,9 @@ from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.errors import InvalidInput, InvalidManifest
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest, is_revision, parse_manifest
-from weightswarm.storage import remove_tree, write_atomically
+from weightswarm.storage import OpenFolder, read_regular, remove_tree
+
+_MAX_DOCUMENT = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +44,53 @@ def utc_now() -> str:
 
 def save_record(record: ReleaseRecord) -> None:
     """Write a record; a reader sees the old one or the new one."""
-    folder = record.repository.record(record.manifest.revision)
-    write_atomically(folder / "manifest.json", record.manifest.to_bytes())
-    if record.torrent is not None:
-        write_atomically(folder / "release.torrent", record.torrent)
-    _write_facts(
-        folder,
-        {
-            "paths": sorted(record.paths),
-            "verified": record.verified,
-            "info_hash_v1": record.info_hash.v1 if record.info_hash else None,
-            "info_hash_v2": record.info_hash.v2 if record.info_hash else None,
-        },
-    )
+    with _opened(record) as folder:
+        folder.write("manifest.json", record.manifest.to_bytes())
+        if record.torrent is not None:
+            folder.write("release.torrent", record.torrent)
+        _write_facts(
+            folder,
+            {
+                "paths": sorted(record.paths),
+                "verified": record.verified,
+                "info_hash_v1": record.info_hash.v1 if record.info_hash else None,
+                "info_hash_v2": record.info_hash.v2 if record.info_hash else None,
+            },
+        )
 
 
 def note_verified(record: ReleaseRecord) -> None:
     """Write down that a release was verified now, if its record still is of the same files."""
     folder = record.repository.record(record.manifest.revision)
     try:
-        same = (folder / "manifest.json").read_bytes() == record.manifest.to_bytes()
-        facts = json.loads((folder / "record.json").read_bytes())
+        same = _read(folder / "manifest.json") == record.manifest.to_bytes()
+        facts = json.loads(_read(folder / "record.json"))
     except (OSError, ValueError):
         return
     if same and isinstance(facts, dict):
-        _write_facts(folder, {**facts, "verified": utc_now()})
+        with _opened(record) as opened:
+            _write_facts(opened, {**facts, "verified": utc_now()})
 
 
-def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
-    write_atomically(folder / "record.json", json.dumps(facts, indent=1).encode() + b"\n")
+def _opened(record: ReleaseRecord) -> OpenFolder:
+    repository = record.repository
+    return OpenFolder.at(repository.record(record.manifest.revision), below=repository.path.parent)
+
+
+def _write_facts(folder: OpenFolder, facts: dict[str, Any]) -> None:
+    folder.write("record.json", json.dumps(facts, indent=1).encode() + b"\n")
+
+
+def _read(path: Path) -> bytes:
+    return read_regular(path, _MAX_DOCUMENT)
 
 
 def load_record(repository: Repository, revision: str) -> ReleaseRecord | None:
     """Return what is known of a revision; None when nothing (usable) is."""
     folder = repository.record(revision)
     try:
-        manifest = parse_manifest((folder / "manifest.json").read_bytes())
-        document = json.loads((folder / "record.json").read_bytes())
+        manifest = parse_manifest(_read(folder / "manifest.json"))
+        document = json.loads(_read(folder / "record.json"))
         info_hash = _info_hash(document)
         paths = {str(path) for path in document["paths"]}
         verified = str(document["verified"])
@@ -89,13 +101,13 @@ def load_record(repository: Repository, revision: str) -> ReleaseRecord | None:
     known = tuple(entry.path for entry in manifest.files if entry.path in paths)
     torrent = None
     with suppress(OSError):
-        torrent = (folder / "release.torrent").read_bytes()
+        torrent = _read(folder / "release.torrent")
     return ReleaseRecord(repository, manifest, torrent, info_hash, known, verified)
 
 
 def drop_record(repository: Repository, revision: str) -> None:
     """Forget a revision."""
-    remove_tree(repository.record(revision))
+    remove_tree(repository.record(revision), below=repository.path.parent)
 
 
 def find_by_info_hash(cache: ModelCache, info_hash: InfoHash, name: str | None = None) -> ReleaseRecord | None:
@@ -105,7 +117,7 @@ def find_by_info_hash(cache: ModelCache, info_hash: InfoHash, name: str | None =
             continue
         for revision in recorded_revisions(repository):
             try:
-                document = json.loads((repository.record(revision) / "record.json").read_bytes())
+                document = json.loads(_read(repository.record(revision) / "record.json"))
                 found = _info_hash(document)
             except (OSError, ValueError, KeyError, TypeError, InvalidInput):
                 continue

@@ -23,8 +23,8 @@ def find_copies(cache: ModelCache, entries: list[FileEntry]) -> dict[str, list[P
         for revision in recorded_revisions(repository):
             record = load_record(repository, revision)
             for entry in record.manifest.files if record else ():
-                if entry.sha256 in wanted:
-                    named[entry.sha256] = repository.blob(entry)
+                if entry.sha256 in wanted and (file := repository.file(entry, revision)) is not None:
+                    named[entry.sha256] = file
         for sha256, path in named.items():
             try:
                 if path.stat().st_size == wanted[sha256]:

@@ -1,4 +1,4 @@
-"""Where a download lives until every file of it is verified. No loader looks here.
+"""Where a download lives until every file of it is verified. No loader looks here, and no other user.
 
 One folder a torrent: `files/` is what the swarm writes, `reused/` what was copied from elsewhere in the cache,
 `release.torrent` the metainfo, so that a second start needs no peer to know what is missing.
@@ -6,12 +6,18 @@ One folder a torrent: `files/` is what the swarm writes, `reused/` what was copi
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
+from weightswarm.errors import StorageFailure
 from weightswarm.magnet import InfoHash
-from weightswarm.storage import make_real_folder, remove_tree, write_atomically
+from weightswarm.storage import OpenFolder, read_regular, remove_tree, storage_errors
+
+_MAX_METAINFO = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,11 @@ class Staging:
 
     parent: Path
     info_hash: InfoHash
+
+    @property
+    def base(self) -> Path:
+        """The folder that the user chose, two above `parent`: links lead as far as that, and no further."""
+        return self.parent.parents[1]
 
     @property
     def folder(self) -> Path:
@@ -45,20 +56,61 @@ class Staging:
         return Path(self.parent, self.info_hash.digests[0], "reused", path)
 
     def prepare(self, metainfo: bytes, paths: list[str]) -> None:
-        """Create the folders that `paths` need, none of them through a link, and keep the metainfo."""
-        make_real_folder(self.folder, below=self.parent)
-        for folder in {path.rpartition("/")[0] for path in paths}:
-            for place in (self.swarm_file, self.reused_file):
-                make_real_folder(place(folder), below=self.parent)
-        if self.load_metainfo() != metainfo:
-            write_atomically(self.metainfo, metainfo)
+        """Create the folders that `paths` need, for this user alone, and keep the metainfo.
+
+        What an earlier run left is kept as long as it is plain files: the swarm engine writes through links. Raises
+        `StorageFailure` for a folder of another user, who could swap files in it at any moment.
+        """
+        with storage_errors(self.folder), OpenFolder.at(self.parent, below=self.base) as parent:
+            left = parent.status(self.folder.name) is not None
+            with parent.enter(self.folder.name, mode=0o700) as folder:
+                _close_to_others(folder)
+                if left:
+                    _remove_links(folder)
+                for each in {path.rpartition("/")[0] for path in paths}:
+                    for place in ("files", "reused"):
+                        folder.descend(Path(place, each)).close()
+                if self.load_metainfo() != metainfo:
+                    folder.write(self.metainfo.name, metainfo)
 
     def load_metainfo(self) -> bytes | None:
         """Return the torrent kept by an earlier start, None when there is none."""
         with suppress(OSError):
-            return self.metainfo.read_bytes()
+            return read_regular(self.metainfo, _MAX_METAINFO)
         return None
 
     def discard(self) -> None:
         """Remove the folder and all in it."""
-        remove_tree(self.folder)
+        remove_tree(self.folder, below=self.base)
+
+
+def _close_to_others(folder: OpenFolder) -> None:
+    """Make a folder this user's alone. Raises `StorageFailure` when it is another's already."""
+    owner = os.fstat(folder.descriptor).st_uid
+    if owner != os.geteuid() and owner != _own_uid(folder):
+        raise StorageFailure(
+            str(folder.path), f"belongs to another user, {owner}", hint="`weightswarm prune` by that user removes it"
+        )
+    os.fchmod(folder.descriptor, 0o700)
+
+
+def _own_uid(folder: OpenFolder) -> int:
+    """Return whom a file system that keeps no owners, or other ones, gives what this user makes."""
+    name = f".{uuid4().hex}.tmp"
+    os.close(folder.open_file(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    status = folder.status(name)
+    folder.unlink(name)
+    return -1 if status is None else status.st_uid
+
+
+def _remove_links(folder: OpenFolder) -> None:
+    """Remove links, files that have another name somewhere, and whatever is neither file nor folder."""
+    for name in os.listdir(folder.descriptor):
+        status = folder.status(name)
+        if status is None:
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            with folder.enter(name, create=False) as inner:
+                _remove_links(inner)
+        elif not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            folder.unlink(name)

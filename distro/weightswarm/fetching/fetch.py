@@ -26,7 +26,7 @@ from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, sort_out
 from weightswarm.fetching.source import Wanted, kept_metainfo, resolve_source
-from weightswarm.fetching.transfer import Transfer, staged_paths
+from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.fetching.witness import manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
@@ -256,7 +256,7 @@ class _Fetch:
                 wanted = {entry.path: Expectation.of(entry) for entry in missing}
                 transfer = self._transfer(metainfo, wanted, staging)
                 torrent = transfer.run(self._magnet(), self.peers)
-                staged.update(staged_paths(transfer))
+                staged.update(staged_files(transfer))
                 received = transfer.received
             here = tuple(entry.path for entry in kept)
             placement.place(VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder))
@@ -294,8 +294,10 @@ class _Fetch:
             check_space(self._placement(metainfo, placeholder), staging, unhashed)
             transfer = self._transfer(metainfo, sized, staging)
             torrent = transfer.run(self._magnet(), self.peers)
-            staged = staged_paths(transfer)
-            manifest = manifest_from_pieces(metainfo, staged, self._name(metainfo), self.report)
+            staged = staged_files(transfer)
+            manifest = manifest_from_pieces(
+                metainfo, {path: file.path for path, file in staged.items()}, self._name(metainfo), self.report
+            )
             placement = self._placement(metainfo, manifest)
             placement.check_conflicts()
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from weightswarm.cache import Placement, Staging
+from weightswarm.cache import Placement, StagedFile, Staging
 from weightswarm.errors import InvalidInput, OutOfSpace
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.progress import Phase, Progress, Report
-from weightswarm.storage import allocated_bytes, clone_or_copy, free_bytes, open_regular, storage_errors
+from weightswarm.storage import FileIdentity, OpenFolder, allocated_bytes, clone_or_copy, free_bytes, storage_errors
 from weightswarm.verifying import Expectation, check_file, check_open_file
 
 _MARGIN = 16 * 1024 * 1024
@@ -66,7 +66,7 @@ def _matches(path: str, globs: Sequence[str]) -> bool:
 
 def sort_out(
     entries: list[FileEntry], placement: Placement, copies: dict[str, list[Path]], staging: Staging, report: Report
-) -> tuple[list[FileEntry], dict[str, Path], list[FileEntry]]:
+) -> tuple[list[FileEntry], dict[str, StagedFile], list[FileEntry]]:
     """Use what is on this machine: return the entries already at the target, the staged copies by path, and what is
     left to download. Everything relied on is hashed here; a file that is wrong is left to be downloaded."""
     total = sum(entry.size for entry in entries if placement.held(entry) or copies.get(entry.sha256))
@@ -78,7 +78,7 @@ def sort_out(
         report(Progress(Phase.REUSING, done, total))
 
     kept: list[FileEntry] = []
-    staged: dict[str, Path] = {}
+    staged: dict[str, StagedFile] = {}
     missing: list[FileEntry] = []
     for entry in entries:
         held = placement.held(entry)
@@ -93,33 +93,29 @@ def sort_out(
 
 def stage_copy(
     entry: FileEntry, sources: list[Path], staging: Staging, count: Callable[[int], None] | None = None
-) -> Path | None:
+) -> StagedFile | None:
     """Copy a file's content from one of `sources` into staging, hash the copy, and return it; None if none has it."""
     target = staging.reused_file(entry.path)
-    if entry.size == 0:
-        with storage_errors(target):
-            target.unlink(missing_ok=True)
-            target.touch()
-        return target if check_file(target, Expectation.of(entry)) is None else None
-    for source in sources:
-        target.unlink(missing_ok=True)
-        try:
-            descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        with storage_errors(target):
+    with storage_errors(target), OpenFolder.at(target.parent, staging.base) as folder:
+        for source in [Path(os.devnull)] if entry.size == 0 else sources:
             try:
-                clone_or_copy(descriptor, target)
-            finally:
-                os.close(descriptor)
-            copied = open_regular(target)
+                original = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            folder.remove(target.name)
             try:
-                if check_open_file(copied, Expectation.of(entry), on_bytes=count) is None:
-                    os.fsync(copied)
-                    return target
+                copy = folder.open_file(target.name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                try:
+                    clone_or_copy(original, copy)
+                    identity = FileIdentity.of(os.fstat(copy))
+                    if check_open_file(copy, Expectation.of(entry), on_bytes=count) is None:
+                        os.fsync(copy)
+                        return StagedFile(target, identity)
+                finally:
+                    os.close(copy)
             finally:
-                os.close(copied)
-    target.unlink(missing_ok=True)
+                os.close(original)
+        folder.remove(target.name)
     return None
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
-from weightswarm.cache import Staging
+from weightswarm.cache import StagedFile, Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
 from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import PieceOrder
@@ -17,7 +16,7 @@ from weightswarm.fetching.verification import StagedVerification
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap, with_piece_layers
 from weightswarm.progress import Phase, Progress, Report
-from weightswarm.storage import free_bytes
+from weightswarm.storage import FileIdentity, free_bytes
 from weightswarm.swarm import (
     Checked,
     Event,
@@ -41,7 +40,8 @@ _ORDER_SECONDS = 0.5
 class Transfer:
     """One torrent's way into staging. `expectations` maps indices of `metainfo.files` to what each file must be.
 
-    `received` counts the payload bytes that came over the network, once `run` has ended.
+    Once `run` has ended, `received` counts the payload bytes that came over the network, and `identities` tell by
+    index what each file was when it was verified.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Transfer:
         self.report = report
         self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
         self.received = 0
+        self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._verification = StagedVerification(self.files, expectations, self._map)
         sizes = {index: metainfo.files[index].size for index in expectations}
@@ -85,7 +86,7 @@ class Transfer:
             self._verification.close()
         self._verification.make_durable()
         # libtorrent has let go of the files: nobody may have written to one since it was hashed.
-        self._verification.check_untouched()
+        self.identities = self._verification.check_untouched()
         return self.metainfo.data
 
     def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...]) -> bool:
@@ -223,6 +224,7 @@ class Transfer:
         )
 
 
-def staged_paths(transfer: Transfer) -> dict[str, Path]:
+def staged_files(transfer: Transfer) -> dict[str, StagedFile]:
     """Return the verified files in staging, by their path in the release."""
-    return {transfer.metainfo.files[index].path: path for index, path in transfer.files.items()}
+    files = transfer.metainfo.files
+    return {files[index].path: StagedFile(transfer.files[index], found) for index, found in transfer.identities.items()}

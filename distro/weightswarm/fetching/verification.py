@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from weightswarm.errors import ContentMismatch, SourceChanged, StorageFailure, WeightswarmError
 from weightswarm.hashing import BATCH_FILES, CALL_BYTES, FileDigests, FilePart, Worker, WorkerPool, extend_digests
 from weightswarm.metainfo import PieceMap
-from weightswarm.storage import open_regular, storage_errors, sync_file_system
+from weightswarm.storage import FileIdentity, open_regular, storage_errors, sync_file_system
 from weightswarm.verifying import Expectation, Fault, Finding, compare
 
 _SYNC_BYTES = 64 * 1024 * 1024
@@ -33,8 +34,7 @@ class _StagedFile:
     hashed: int = 0
     unsynced: int = 0
     running: bool = False
-    inode: int | None = None
-    mtime_ns: int = 0
+    identity: FileIdentity | None = None
     digests: FileDigests | None = None
 
     @property
@@ -98,18 +98,23 @@ class StagedVerification:
             with storage_errors(path := self._files[min(self.done)].path):
                 sync_file_system(path)
 
-    def check_untouched(self) -> None:
-        """Raise `ContentMismatch` when a file was written to or replaced after it was hashed."""
-        for index in self.done:
+    def check_untouched(self) -> dict[int, FileIdentity]:
+        """Return what each file was when it was hashed, by index. Raises `ContentMismatch` when one was written to or
+        replaced since."""
+        identities = {}
+        for index in sorted(self.done):
             file = self._files[index]
             with storage_errors(file.path):
                 status = os.lstat(file.path)
-            if (status.st_ino, status.st_mtime_ns, status.st_size) != (file.inode, file.mtime_ns, file.size):
+            found = FileIdentity.of(status)
+            if found != file.identity or found.size != file.size or not stat.S_ISREG(status.st_mode):
                 raise ContentMismatch(
                     f"{file.expected.path} was written to after it was verified; nothing was placed",
                     paths=(file.expected.path,),
                     hint="fetch again: what is on disk is checked and kept where it is right",
                 )
+            identities[index] = found
+        return identities
 
     def close(self) -> None:
         """Stop hashing."""
@@ -167,11 +172,10 @@ class StagedVerification:
             status = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if file.inode not in (None, status.st_ino):
+        if file.identity is not None and file.identity.inode != status.st_ino:
             raise _replaced(file)
-        file.inode = status.st_ino
         # What is written from now on, while the last of it is hashed, shows in the end.
-        file.mtime_ns = status.st_mtime_ns
+        file.identity = FileIdentity.of(status)
         return status.st_ino
 
     def _advance(self, file: _StagedFile, length: int, digests: FileDigests | None) -> None:

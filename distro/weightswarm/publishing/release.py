@@ -211,7 +211,9 @@ def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, 
     if options.torrent.trackers or options.torrent.web_seeds:
         metainfo = with_outer_fields(metainfo, options.torrent)
     entries = {entry.path: entry for entry in record.manifest.files}
-    locations = tuple(repository.blob(entries[file.path]) for file in metainfo.files)
+    revision = record.manifest.revision
+    places = ((repository.file(entries[f.path], revision), repository.blob(entries[f.path])) for f in metainfo.files)
+    locations = tuple(found or blob for found, blob in places)
     try:
         signatures = tuple(signature_of(location) for location in locations)
     except OSError as error:

@@ -1,0 +1,33 @@
+"""Careful file operations: durable and atomic writes, clones, opens that follow no link. Knows no layout."""
+
+from weightswarm.storage.files import (
+    FileIdentity,
+    allocated_bytes,
+    clone_or_copy,
+    free_bytes,
+    open_regular,
+    read_regular,
+    storage_errors,
+    sync_file_system,
+)
+from weightswarm.storage.folders import OpenFolder, make_real_folder, remove_tree, write_atomically
+from weightswarm.storage.paths import is_file, is_folder, looks_like_path, user_path
+
+__all__ = [
+    "FileIdentity",
+    "OpenFolder",
+    "allocated_bytes",
+    "clone_or_copy",
+    "free_bytes",
+    "is_file",
+    "is_folder",
+    "looks_like_path",
+    "make_real_folder",
+    "open_regular",
+    "read_regular",
+    "remove_tree",
+    "storage_errors",
+    "sync_file_system",
+    "user_path",
+    "write_atomically",
+]

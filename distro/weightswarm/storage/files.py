@@ -1,0 +1,126 @@
+"""Files: what an `OSError` is to the user, opens that follow no link, clones, sizes, what tells that a file changed."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightswarm.errors import StorageFailure
+
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
+_COPY_CHUNK = 64 * 1024 * 1024
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an `OSError` inside into `StorageFailure` or `OutOfSpace` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        # Of a rename that meets a folder, the folder is what stands in the way.
+        in_the_way = error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+        named = str((error.filename2 if in_the_way else None) or error.filename or path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFailure(named, "the disk is full", hint="free some space and try again") from error
+        raise StorageFailure(named, error.strerror or str(error)) from error
+
+
+def sync_file_system(path: Path) -> None:
+    """Return when all that was written to the file system of `path` is on the disk (`syncfs(2)`). Raises `OSError`."""
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if library.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What changes when a file is written to or another takes its place. Times in nanoseconds; nobody can set
+    `ctime_ns` back."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileIdentity:
+        """The identity of a file of that status."""
+        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the bytes of a regular file. Raises `OSError`, also for a link in the last component (`ELOOP`), for what
+    is no file (`EINVAL`), and for more than `limit` bytes (`EFBIG`)."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file for reading without following a link in its last component; returns the descriptor.
+
+    Raises `OSError`: `ELOOP` for a link, `EINVAL` for anything else that is no regular file.
+    """
+    return open_regular_at(path, os.O_RDONLY, path, None)
+
+
+def open_regular_at(name: str | Path, flags: int, path: Path, folder: int | None) -> int:
+    """As `open_regular`, for a name in an open folder; `flags` as for `os.open`, `path` for errors."""
+    try:
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def clone_or_copy(source: int, target: int) -> None:
+    """Give the open and empty file `target` the bytes of the open file `source`, sharing blocks where the file system
+    can.
+
+    Never a hard link: what is written to one must not show in the other.
+    """
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+        return
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    offset, size = 0, os.fstat(source).st_size
+    while offset < size:
+        sent = os.sendfile(target, source, offset, min(_COPY_CHUNK, size - offset))
+        if sent == 0:
+            break
+        offset += sent
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what this user may still write to the file system of `folder`, or of its nearest existing parent."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def allocated_bytes(path: Path) -> int:
+    """Return the bytes that `path` takes on disk, 0 when it is not there. Sparse files count what is in them."""
+    try:
+        return os.lstat(path).st_blocks * 512
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,204 @@
+"""Folders: held open while something is done in them, so that no link swapped in meanwhile leads a write elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from weightswarm.errors import StorageFailure
+from weightswarm.storage.files import open_regular_at, storage_errors
+
+_STALE_SECONDS = 3600.0
+"""How old what a killed process was writing must be before it is taken away."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class OpenFolder:
+    """A folder held open: what is done through it happens in that very folder, whatever its path leads to meanwhile.
+
+    Names are single components and links are never followed. `OSError`s name the path.
+    """
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    @classmethod
+    def at(cls, folder: Path, below: Path | None = None, *, create: bool = True) -> OpenFolder:
+        """Open `folder`, created with its parents. Links are followed as far as `below`, and all the way without it;
+        beneath it a component that is a link, or no folder, is refused. Raises `StorageFailure`."""
+        base = folder if below is None else below
+        with storage_errors(folder):
+            if create:
+                base.mkdir(parents=True, exist_ok=True)
+            opened = cls(os.open(base, _FOLDER), base)
+            for part in () if below is None else folder.relative_to(below).parts:
+                with opened:
+                    opened = opened.enter(part, create=create)
+            return opened
+
+    def enter(self, name: str, *, create: bool = True, mode: int = 0o777) -> OpenFolder:
+        """Open a folder in this one, created where there is none. Raises `StorageFailure` for a link or a file."""
+        path = self.path / name
+        if create:
+            with suppress(FileExistsError), self._naming(name):
+                os.mkdir(name, mode, dir_fd=self.descriptor)
+        try:
+            return OpenFolder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor), path)
+        except NotADirectoryError:
+            hint = "move it away and try again"
+            raise StorageFailure(
+                str(path), "is in the way: a link or a file where a folder should be", hint=hint
+            ) from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+    def descend(self, relative: Path, *, create: bool = True) -> OpenFolder:
+        """Open a folder some way below this one, as `enter` does; also this one again, for an empty path."""
+        opened = OpenFolder(os.dup(self.descriptor), self.path)
+        for part in relative.parts:
+            with opened:
+                opened = opened.enter(part, create=create)
+        return opened
+
+    def status(self, name: str) -> os.stat_result | None:
+        """Return the status of what stands at `name`, a link's own; None when nothing does."""
+        with self._naming(name):
+            try:
+                return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+
+    def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
+        """Open a regular file and return its descriptor. Raises `OSError` for anything else."""
+        return open_regular_at(name, flags, self.path / name, self.descriptor)
+
+    def link(self, name: str, destination: str) -> None:
+        """Make a symbolic link."""
+        with self._naming(name):
+            os.symlink(destination, name, dir_fd=self.descriptor)
+
+    def move(self, name: str, target: OpenFolder, new_name: str) -> None:
+        """Rename what stands at `name` into another folder of the same file system, over a file that is there."""
+        with self._naming(name, target.path / new_name):
+            os.rename(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
+
+    def write(self, name: str, data: bytes, *, beside: OpenFolder | None = None) -> None:
+        """Write a file so that it holds all of `data` or what it held before, even across a power cut.
+
+        Until it is whole it stands in the folder `beside`, or under a name of its own here; what a killed process
+        left under such a name is removed an hour later, by whoever writes the same file.
+        """
+        scratch = beside or self
+        prefix = f".{name[:80]}."
+        scratch.sweep(prefix)
+        temporary = f"{prefix}{uuid4().hex}.tmp"
+        with self._naming(name):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o644, dir_fd=scratch.descriptor)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fchmod(file.fileno(), 0o644)
+                    os.fsync(file.fileno())
+                os.rename(temporary, name, src_dir_fd=scratch.descriptor, dst_dir_fd=self.descriptor)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=scratch.descriptor)
+                raise
+        self.sync()
+
+    def sweep(self, prefix: str) -> None:
+        """Remove what killed processes left of files that `write` was writing."""
+        oldest = time.time() - _STALE_SECONDS
+        with suppress(OSError):
+            for name in os.listdir(self.descriptor):
+                if name.startswith(prefix) and name.endswith(".tmp"):
+                    status = self.status(name)
+                    if status is not None and stat.S_ISREG(status.st_mode) and status.st_mtime < oldest:
+                        os.unlink(name, dir_fd=self.descriptor)
+
+    def unlink(self, name: str) -> None:
+        """Remove a file or link; a missing one is no error."""
+        with suppress(FileNotFoundError), self._naming(name):
+            os.unlink(name, dir_fd=self.descriptor)
+
+    def remove(self, name: str) -> None:
+        """Remove whatever stands at `name`, a folder with all in it; links are removed, never followed."""
+        status = self.status(name)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            with self._naming(name):
+                shutil.rmtree(name, onerror=_unless_gone, dir_fd=self.descriptor)
+        else:
+            self.unlink(name)
+
+    def sync(self) -> None:
+        """Make the names in this folder survive a power cut, where its file system can."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+                raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        os.close(self.descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _naming(self, name: str, second: Path | None = None) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = str(self.path / name)
+            if second is None:
+                raise OSError(error.errno, error.strerror, path) from error
+            raise OSError(error.errno, error.strerror, path, None, str(second)) from error
+
+
+def _unless_gone(_function: Any, _path: str, raised: Any) -> None:
+    """Go on when another process removed it first."""
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that `path` holds all of `data` or what it held before, even across a power cut."""
+    with storage_errors(path), OpenFolder.at(path.parent) as folder:
+        folder.write(path.name, data)
+
+
+def make_real_folder(folder: Path, below: Path | None = None) -> None:
+    """Create `folder` and its parents. Below `below`, a component that is a link (or no folder) is refused.
+
+    Raises `StorageFailure`.
+    """
+    OpenFolder.at(folder, below).close()
+
+
+def remove_tree(folder: Path, below: Path) -> None:
+    """Remove a folder and all in it; links are removed, never followed. A missing folder is no error.
+
+    Nothing is removed where a component between `below` and it is a link. Raises `StorageFailure`.
+    """
+    with storage_errors(folder), suppress(FileNotFoundError):
+        if folder.parent.is_dir():
+            with OpenFolder.at(folder.parent, below, create=False) as parent:
+                parent.remove(folder.name)

@@ -1,0 +1,40 @@
+"""Paths as users type them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from weightswarm.errors import InvalidInput
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """Return a path that a user gave, absolute and without `..`. Raises `InvalidInput` for one that names nothing."""
+    given = os.fspath(text)
+    if not given or "\0" in given:
+        raise InvalidInput("A path is empty", hint="is a variable in the command line unset? '.' is the current folder")
+    try:
+        return Path(os.path.abspath(Path(given).expanduser()))
+    except RuntimeError:
+        raise InvalidInput(f"There is no such user: {given[:80]}") from None
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file stands at `path`; what is too long to be a path is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder stands at `path`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def looks_like_path(text: str) -> bool:
+    """Tell whether a user who typed `text` meant a path: it starts like one, or ends like a torrent."""
+    return text.startswith(("/", "./", "../", "~")) or text in (".", "..") or text.endswith((".torrent", ".json"))
