@@ -52,6 +52,8 @@ def _open(path: Path) -> int:
         try:
             return folder.open_file(path.name, os.O_RDWR | os.O_CREAT)
         except PermissionError:
+            if folder.status(path.name) is None:
+                raise
             # Another user's, in a cache that several share: a lock needs no more than reading.
             return folder.open_file(path.name)
 

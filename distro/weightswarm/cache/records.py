@@ -14,7 +14,7 @@ from weightswarm.cache.layout import ModelCache, Repository
 from weightswarm.errors import InvalidInput, InvalidManifest
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest, is_revision, parse_manifest
-from weightswarm.storage import OpenFolder, read_regular, remove_tree
+from weightswarm.storage import OpenFolder, read_regular, remove_tree, storage_errors
 
 _MAX_DOCUMENT = 128 * 1024 * 1024
 
@@ -68,7 +68,7 @@ def note_verified(record: ReleaseRecord) -> None:
     except (OSError, ValueError):
         return
     if same and isinstance(facts, dict):
-        with _opened(record) as opened:
+        with storage_errors(folder), _opened(record) as opened:
             _write_facts(opened, {**facts, "verified": utc_now()})
 
 

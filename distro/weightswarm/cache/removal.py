@@ -5,6 +5,7 @@ A snapshot goes by one rename. What a killed removal or placement leaves behind 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -39,7 +40,8 @@ def prune_staging(cache: ModelCache) -> tuple[int, int]:
             return 0, 0
         for folder in folders:
             if folder.name.startswith(_REMOVED):
-                remove_tree(folder, below=cache.root)
+                with OpenFolder.at(cache.private, cache.root, create=False) as private:
+                    _remove_hidden(private, folder.name)
                 continue
             with hold_if_free(folder.with_name(f"{folder.name}.lock")) as held:
                 if held:
@@ -111,7 +113,17 @@ def _discard(root: Path, folder: Path) -> None:
     ):
         parent.move(folder.name, private, name)
         parent.sync()
+        _remove_hidden(private, name)
+
+
+def _remove_hidden(private: OpenFolder, name: str) -> None:
+    """Remove what is out of sight already. Network and FUSE file systems keep files that some process has open, and
+    their folders: those are left for a later `prune`."""
+    try:
         private.remove(name)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):
+            raise
 
 
 def _blobs_of(repository: Repository, snapshot: Path) -> set[str]:
