@@ -16,6 +16,8 @@ from weightswarm.storage import storage_errors
 from weightswarm.verifying import Expectation, Fault, Finding, Report, list_files, verify_pieces, verify_tree
 
 _MAX_BYTES = 128 * 1024 * 1024
+_MAX_SUMS_BYTES = 32 * 1024 * 1024
+_MAX_LINES = 200_000
 _SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
 
 
@@ -100,7 +102,7 @@ def expected_by_file(path: Path) -> Expected:
     Raises `InvalidInput`, `InvalidManifest`, `InvalidMetainfo`, `StorageFailure`.
     """
     with storage_errors(path), open(path, "rb") as file:
-        data = file.read(_MAX_BYTES)
+        data = file.read(_MAX_BYTES + 1)
     if data[:1] == b"{":
         manifest = parse_manifest(data)
         return Expected(tuple(map(Expectation.of, manifest.files)), manifest)
@@ -116,8 +118,11 @@ def expected_by_file(path: Path) -> Expected:
 
 def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
     """Read `sha256sum`'s lines: digest, space, space or `*`, path."""
+    if len(data) > _MAX_SUMS_BYTES or data.count(b"\n") > _MAX_LINES:
+        raise InvalidInput(f"{path} is no SHA256SUMS file: it is over {_MAX_SUMS_BYTES:,} bytes or {_MAX_LINES:,} lines")
     expectations = []
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+    for number, raw in enumerate(data.splitlines(), 1):
+        line = raw.decode("utf-8", "replace")
         if not line.strip() or line.startswith("#"):
             continue
         match = _SUM_LINE.fullmatch(line)
@@ -132,7 +137,7 @@ def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
     if not expectations:
         raise InvalidInput(f"{path} lists no files")
     if collision := check_paths_distinct(e.path for e in expectations):
-        raise InvalidInput(f"{path}: {collision[0]!r} {collision[1]}")
+        raise InvalidInput(f"{path}: {collision[0][:200]!r} {collision[1]}")
     return tuple(expectations)
 
 

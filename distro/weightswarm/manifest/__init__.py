@@ -3,10 +3,18 @@
 from weightswarm.manifest.document import FileEntry, Manifest, derived_revision, path_order, with_revision
 from weightswarm.manifest.names import is_revision, magnet_model_name, parse_model_name, parse_reference, parse_revision
 from weightswarm.manifest.parsing import parse_manifest
-from weightswarm.manifest.paths import MAX_DEPTH, MAX_PATH_BYTES, check_path, check_paths_distinct, is_ignored
+from weightswarm.manifest.paths import (
+    MAX_DEPTH,
+    MAX_PATH_BYTES,
+    MAX_PATHS_LENGTH,
+    check_path,
+    check_paths_distinct,
+    is_ignored,
+)
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_PATHS_LENGTH",
     "MAX_PATH_BYTES",
     "FileEntry",
     "Manifest",

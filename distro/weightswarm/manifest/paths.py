@@ -10,10 +10,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 
 MAX_PATH_BYTES = 1024
 MAX_COMPONENT_BYTES = 255
 MAX_DEPTH = 32
+MAX_PATHS_LENGTH = 16 * 1024 * 1024
+"""Most characters of all paths of a release together."""
 
 _IGNORED_NAMES = frozenset({".git", ".weightswarm", ".DS_Store"})
 _IGNORED_FOLDERS = (".cache/huggingface",)
@@ -32,13 +35,16 @@ def is_ignored(path: str) -> bool:
     return path.rpartition("/")[2] in _IGNORED_NAMES or path in _IGNORED_FOLDERS
 
 
-@lru_cache(maxsize=2**14)  # manifest, torrent and folder each have the same paths to check
 def check_path(path: str) -> str | None:
     """Return why `path` may not be in a release, or None when it may. Components are separated by `/`."""
+    # Out here, since what is remembered stays in memory.
+    return f"the path is longer than {MAX_PATH_BYTES} bytes" if len(path) > MAX_PATH_BYTES else _check_path(path)
+
+
+@lru_cache(maxsize=2**14)  # manifest, torrent and folder each have the same paths to check
+def _check_path(path: str) -> str | None:
     if not path:
         return "the path is empty"
-    if len(path) > MAX_PATH_BYTES:
-        return f"the path is longer than {MAX_PATH_BYTES} bytes"
     if path.startswith("/"):
         return "the path is absolute"
     if "\\" in path:
@@ -76,10 +82,13 @@ def _check_component(name: str) -> str | None:
 
 def check_paths_distinct(paths: Iterable[str]) -> tuple[str, str] | None:
     """Return a path that collides and why, or None. Paths collide when equal after NFC and case folding,
-    or when one is a folder of another."""
+    or when one is a folder of another. They are looked at as far as `MAX_PATHS_LENGTH`."""
     files: dict[str, str] = {}
-    folders: dict[str, str] = {}
+    length = 0
     for path in paths:
+        length += len(path)
+        if length > MAX_PATHS_LENGTH:
+            return path, f"makes the paths longer than {MAX_PATHS_LENGTH:,} characters together"
         key = _collision_key(path)
         if key in files:
             other = files[key]
@@ -88,17 +97,18 @@ def check_paths_distinct(paths: Iterable[str]) -> tuple[str, str] | None:
             )
             return path, reason
         files[key] = path
-        end = key.rfind("/")
-        while end > 0 and key[:end] not in folders:
-            folders[key[:end]] = path
-            end = key.rfind("/", 0, end)
-    for key, path in files.items():
-        if key in folders:
-            return path, f"is a file, and a folder of {folders[key][:200]!r}"
+    # In this order a folder is followed by what is in it: 3,000,000 folders of 100,000 paths need not be held.
+    for key, following in pairwise(sorted(files)):
+        if following.startswith(f"{key}\0"):
+            return files[key], f"is a file, and a folder of {files[following][:200]!r}"
     return None
 
 
 def _collision_key(path: str) -> str:
-    if path.isascii():
-        return path.lower()
+    """Return what two paths that mean one file share; NUL between components sorts before all that they hold."""
+    folded = path.lower() if path.isascii() else _folded(path)
+    return folded.replace("/", "\0")
+
+
+def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

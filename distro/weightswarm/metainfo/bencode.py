@@ -9,6 +9,10 @@ from weightswarm.errors import InvalidMetainfo
 
 MAX_DEPTH = 64
 MAX_VALUES = 2_000_000
+MAX_DICTIONARIES = 600_000
+"""A dictionary takes five times the memory of another value; 100,000 files in as many folders have 500,000."""
+MAX_ITEMS = 250_000
+"""Most items of one list or dictionary: the v1 list of 100,000 files has a pad file after each."""
 _ZERO = ord("0")
 
 
@@ -72,6 +76,7 @@ class _Decoder:
         self.data = data
         self.position = 0
         self.values = 0
+        self.dictionaries = 0
         self.info_span: tuple[int, int] | None = None
 
     def value(self, depth: int) -> Any:
@@ -112,11 +117,16 @@ class _Decoder:
         items = []
         while self.data[self.position : self.position + 1] != b"e":
             items.append(self.value(depth + 1))
+            if len(items) > MAX_ITEMS:
+                raise InvalidMetainfo(f"a list holds more than {MAX_ITEMS:,} items")
         self.position += 1
         return items
 
     def dictionary(self, depth: int) -> dict[bytes, Any]:
         self.position += 1
+        self.dictionaries += 1
+        if self.dictionaries > MAX_DICTIONARIES:
+            raise InvalidMetainfo(f"it holds more than {MAX_DICTIONARIES:,} dictionaries")
         items: dict[bytes, Any] = {}
         while (lead := self.data[self.position : self.position + 1]) != b"e":
             if not lead.isdigit():
@@ -126,6 +136,8 @@ class _Decoder:
                 raise InvalidMetainfo(f"the key {key[:40]!r} stands twice in one dictionary")
             start = self.position
             items[key] = self.value(depth + 1)
+            if len(items) > MAX_ITEMS:
+                raise InvalidMetainfo(f"a dictionary holds more than {MAX_ITEMS:,} items")
             if depth == 0 and key == b"info":
                 self.info_span = (start, self.position)
         self.position += 1

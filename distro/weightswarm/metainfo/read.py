@@ -10,13 +10,15 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from weightswarm.errors import InvalidMetainfo
 from weightswarm.hashing import BLOCK
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
-from weightswarm.manifest import MAX_DEPTH, MAX_PATH_BYTES, check_path, check_paths_distinct
+from weightswarm.manifest import MAX_DEPTH, MAX_PATH_BYTES, MAX_PATHS_LENGTH, check_path, check_paths_distinct
 from weightswarm.metainfo.bencode import bdecode, bdecode_with_info
+
+_T = TypeVar("_T")
 
 MANIFEST_KEY = b"weightswarm manifest"
 """Where the info dict carries the exact manifest bytes. Clients that do not know the key pass over it (BEP 3)."""
@@ -26,6 +28,9 @@ MAX_FILES = 100_000
 MAX_TOTAL_SIZE = 2**50
 MAX_PIECE_LENGTH = 512 * 1024 * 1024
 MAX_URLS = 256
+_MAX_URL_BYTES = 4096
+_MAX_COMMENT = 4096
+_LENGTH_KEY = b"6:length"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ def parse_metainfo(data: bytes) -> Metainfo:
     """Read a `.torrent` document. Raises `InvalidMetainfo`."""
     if len(data) > MAX_BYTES:
         raise InvalidMetainfo(f"it is larger than {MAX_BYTES:,} bytes")
+    _check_count(data)
     document, info_bytes = bdecode_with_info(data)
     return read_document(document, info_bytes, data)
 
@@ -103,6 +109,7 @@ def parse_info_dict(info_bytes: bytes) -> Metainfo:
     """Read a bare info dict, as peers send it for a magnet link (BEP 9). Raises `InvalidMetainfo`."""
     if len(info_bytes) > MAX_BYTES:
         raise InvalidMetainfo(f"it is larger than {MAX_BYTES:,} bytes")
+    _check_count(info_bytes)
     return _read(b"d4:info" + info_bytes + b"e", info_bytes, {b"info": bdecode(info_bytes)}, {})
 
 
@@ -122,6 +129,13 @@ def magnet_of(
         web_seeds=metainfo.web_seeds if web_seeds is None else web_seeds,
         peers=peers,
     )
+
+
+def _check_count(data: bytes) -> None:
+    """Refuse a torrent of far too many files before each of them becomes a handful of objects."""
+    # A file has a length in the v1 list, as may a pad file after it, and one in the v2 tree.
+    if data.count(_LENGTH_KEY) > 3 * MAX_FILES + 100:
+        raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
 
 
 def _read(data: bytes, info_bytes: bytes, document: dict[bytes, Any], layers: dict[bytes, bytes]) -> Metainfo:
@@ -175,15 +189,13 @@ def _read(data: bytes, info_bytes: bytes, document: dict[bytes, Any], layers: di
 
 
 def _files(info: dict[bytes, Any], name: str, has_v1: bool, has_v2: bool) -> tuple[TorrentFile, ...]:
-    v2 = list(_tree_entries(info.get(b"file tree"))) if has_v2 else []
-    v1 = [(path, size) for path, size, pad in _v1_entries(info, name) if not pad] if has_v1 else []
+    v2 = list(_bounded(_tree_entries(info.get(b"file tree")))) if has_v2 else []
+    v1 = [(path, size) for path, size, _ in _bounded(e for e in _v1_entries(info, name) if not e[2])] if has_v1 else []
     if has_v1 and has_v2 and v1 != [(path, size) for path, size, _ in v2]:
         raise InvalidMetainfo("its v1 and v2 file lists differ")
     entries = v2 if has_v2 else [(path, size, None) for path, size in v1]
     if not entries:
         raise InvalidMetainfo("it has no files")
-    if len(entries) > MAX_FILES:
-        raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
     for path, size, _ in entries:
         if reason := check_path(path):
             raise InvalidMetainfo(f"{path[:200]!r}: {reason}")
@@ -194,6 +206,18 @@ def _files(info: dict[bytes, Any], name: str, has_v1: bool, has_v2: bool) -> tup
     if sum(size for _, size, _ in entries) > MAX_TOTAL_SIZE:
         raise InvalidMetainfo("its files are larger than 2^50 bytes together")
     return tuple(TorrentFile(i, path, size, root) for i, (path, size, root) in enumerate(entries))
+
+
+def _bounded(entries: Iterator[tuple[str, int, _T]]) -> Iterator[tuple[str, int, _T]]:
+    """Pass entries on while they are no more, and their paths no longer, than a release's."""
+    length = 0
+    for count, entry in enumerate(entries, 1):
+        length += len(entry[0])
+        if count > MAX_FILES:
+            raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
+        if length > MAX_PATHS_LENGTH:
+            raise InvalidMetainfo(f"its paths are longer than {MAX_PATHS_LENGTH:,} characters together")
+        yield entry
 
 
 def _v1_spans(info: dict[bytes, Any], name: str) -> tuple[tuple[int | None, int], ...]:
@@ -222,29 +246,30 @@ def _v1_entries(info: dict[bytes, Any], name: str) -> Iterator[tuple[str, int, b
 
 def _tree_entries(tree: Any) -> Iterator[tuple[str, int, str | None]]:
     """Yield path, size and root in the file tree's own order (BEP 52): folders in place, keys sorted by bytes."""
-    stack: list[tuple[str, Any]] = [("", tree)]
-    while stack:
-        prefix, node = stack.pop()
-        if not isinstance(node, dict) or not node:
-            raise InvalidMetainfo("its file tree is malformed")
-        if prefix and b"" in node:
+    folders = [_folder("", tree)]
+    while folders:
+        for path, node in folders[-1]:
+            if not isinstance(node, dict) or b"" not in node:
+                folders.append(_folder(f"{path}/", node))
+                break
             if len(node) != 1:
-                raise InvalidMetainfo(f"{prefix[:200]!r} is a file and a folder")
-            yield prefix, *_tree_leaf(node[b""], prefix)
-            continue
-        for key in sorted(node, reverse=True):
-            component = _component(key)
-            # Bounded here, not only at the leaves: a long folder name would be held once for each file in it.
-            if len(prefix) > MAX_PATH_BYTES:
-                raise InvalidMetainfo(f"{prefix[:200]!r}: the path is longer than {MAX_PATH_BYTES} bytes")
-            stack.append((f"{prefix}/{component}" if prefix else component, node[key]))
-            if len(stack) > 2 * MAX_FILES:
-                raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
+                raise InvalidMetainfo(f"{path[:200]!r} is a file and a folder")
+            yield path, *_tree_leaf(node[b""], path)
+        else:
+            folders.pop()
+
+
+def _folder(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the path and node of everything in a folder of the file tree; one path at a time is held."""
+    if not isinstance(node, dict) or not node:
+        raise InvalidMetainfo("its file tree is malformed")
+    if len(prefix) > MAX_PATH_BYTES:
+        raise InvalidMetainfo(f"{prefix[:200]!r}: the path is longer than {MAX_PATH_BYTES} bytes")
+    for key in sorted(node):
+        yield prefix + _component(key), node[key]
 
 
 def _component(value: Any) -> str:
-    if isinstance(value, bytes) and len(value) > MAX_PATH_BYTES:
-        raise InvalidMetainfo(f"{value[:80]!r}…: a component is longer than {MAX_PATH_BYTES} bytes")
     component = _text(value, "a path")
     if not component or "/" in component:
         raise InvalidMetainfo("a path component is empty or has a slash")
@@ -275,6 +300,8 @@ def _size(value: Any, path: str) -> int:
 def _text(value: Any, what: str) -> str:
     if not isinstance(value, bytes):
         raise InvalidMetainfo(f"{what} is missing or not a string")
+    if len(value) > MAX_PATH_BYTES:
+        raise InvalidMetainfo(f"{what} is longer than {MAX_PATH_BYTES} bytes: {value[:80]!r}…")
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -282,7 +309,7 @@ def _text(value: Any, what: str) -> str:
 
 
 def _optional_text(value: Any) -> str | None:
-    return value.decode("utf-8", "replace")[:4096] if isinstance(value, bytes) else None
+    return value[: 4 * _MAX_COMMENT].decode("utf-8", "replace")[:_MAX_COMMENT] if isinstance(value, bytes) else None
 
 
 def _trackers(document: dict[bytes, Any]) -> tuple[str, ...]:
@@ -293,5 +320,14 @@ def _trackers(document: dict[bytes, Any]) -> tuple[str, ...]:
 
 def _urls(value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, bytes) else value if isinstance(value, list) else []
-    texts = [v.decode("utf-8", "replace").strip() for v in values if isinstance(v, bytes)]
-    return tuple(dict.fromkeys(t for t in texts if "://" in t and t.isprintable()))[:MAX_URLS]
+    usable: dict[str, None] = {}
+    for text in (v.decode("utf-8", "replace").strip() for v in values if _is_short(v)):
+        if "://" in text and text.isprintable():
+            usable[text] = None
+        if len(usable) == MAX_URLS:
+            break
+    return tuple(usable)
+
+
+def _is_short(value: Any) -> TypeGuard[bytes]:
+    return isinstance(value, bytes) and len(value) <= _MAX_URL_BYTES
