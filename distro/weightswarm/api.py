@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,12 @@ def seed(
     ]
     if len({release.metainfo.info_hash for release in releases}) < len(releases):
         raise InvalidInput("One release is given twice", hint="name each folder or model once")
-    return seed_releases(releases, options or SeedOptions(), on_ready=on_ready, stop=stop, report=report)
+    chosen = options or SeedOptions()
+    if publish_options is not None:
+        # What the user lets a release name now, he named himself; what a fetched torrent names, a stranger did.
+        trackers = (*chosen.network.trackers, *publish_options.torrent.trackers)
+        chosen = replace(chosen, network=replace(chosen.network, trackers=trackers))
+    return seed_releases(releases, chosen, on_ready=on_ready, stop=stop, report=report)
 
 
 def fetch(

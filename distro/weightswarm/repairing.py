@@ -50,7 +50,7 @@ def repair(
         torrent = metainfo.data
         if wanted:
             check_space(placement, staging, [entry for entry in bad if entry.size])
-            with Swarm(network) as swarm:
+            with Swarm(network, lambda text: report(Note(text))) as swarm:
                 expectations = {f.index: wanted[f.path] for f in metainfo.files if f.path in wanted}
                 transfer = Transfer(swarm, metainfo, expectations, staging, timeout=timeout, report=report)
                 torrent = transfer.run(magnet_of(metainfo), ())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from weightswarm.errors import NetworkFailure, SourceChanged, StorageFailure, WeightswarmError
 from weightswarm.magnet import MagnetLink, PeerAddress
-from weightswarm.progress import Phase, Progress, Report, silent
+from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.publishing import Release
 from weightswarm.swarm import Checked, Event, Network, NetworkOptions, StorageFailed, Swarm, Torrent, TorrentFailed
 from weightswarm.verifying import Expectation, check_file
@@ -53,7 +53,7 @@ def seed_releases(
     `on_ready` is called once, when peers can connect. A release whose files change is stopped with its error; the
     others go on. Raises `NetworkFailure` when it cannot listen or start.
     """
-    with Swarm(options.network) as swarm:
+    with Swarm(options.network, lambda text: report(Note(text))) as swarm:
         if not swarm.port:
             raise NetworkFailure("Cannot listen for peers on any address", hint="choose one with --listen HOST:PORT")
         own = (PeerAddress("127.0.0.1", swarm.port),) if options.network.network is Network.LOOPBACK else ()

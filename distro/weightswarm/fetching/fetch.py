@@ -25,7 +25,7 @@ from weightswarm.cache import (
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, sort_out
-from weightswarm.fetching.source import Wanted, kept_metainfo, resolve_source
+from weightswarm.fetching.source import Wanted, kept_metainfo, network_for, resolve_source
 from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.fetching.witness import manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
@@ -34,7 +34,7 @@ from weightswarm.metainfo import Metainfo, check_agreement
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import DirectoryRegistry
 from weightswarm.storage import user_path
-from weightswarm.swarm import Network, NetworkOptions, Swarm
+from weightswarm.swarm import NetworkOptions, Swarm
 from weightswarm.verifying import Expectation
 
 DEFAULT_TIMEOUT = 300.0
@@ -94,10 +94,8 @@ def fetch_source(
         parse_model_name(options.name)
     if options.local_dir is not None:
         options = replace(options, local_dir=user_path(options.local_dir))
-    loopback_only = options.network.network is Network.LOOPBACK
-    wanted = resolve_source(
-        source, registries=registries, cache=cache, timeout=options.timeout, loopback_only=loopback_only
-    )
+    reach = options.network.network
+    wanted = resolve_source(source, registries=registries, cache=cache, timeout=options.timeout, network=reach)
     return _Fetch(wanted, cache, options, report).run(dry_run)
 
 
@@ -178,7 +176,9 @@ class _Fetch:
 
     def _open_swarm(self) -> Swarm:
         if self._swarm is None:
-            self._swarm = self._stack.enter_context(Swarm(self.options.network))
+            given = self.options
+            network = network_for(self.wanted, given.network, trackers=given.trackers, web_seeds=given.web_seeds)
+            self._swarm = self._stack.enter_context(Swarm(network, lambda text: self.report(Note(text))))
         return self._swarm
 
     def _agreed_manifest(self, metainfo: Metainfo) -> Manifest | None:

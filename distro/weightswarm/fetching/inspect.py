@@ -8,13 +8,13 @@ from pathlib import Path
 
 from weightswarm.cache import ModelCache
 from weightswarm.fetching.metadata import ask_swarm
-from weightswarm.fetching.source import Wanted, resolve_source
+from weightswarm.fetching.source import Wanted, network_for, resolve_source
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Difference, Metainfo, differences
-from weightswarm.progress import Report, silent
+from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import DirectoryRegistry
-from weightswarm.swarm import Network, NetworkOptions, Swarm
+from weightswarm.swarm import NetworkOptions, Swarm
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,10 @@ def describe_source(
     """Describe a magnet, torrent, manifest file, name or info-hash; a magnet's metadata is asked of the swarm."""
     if (manifest := _manifest_file(Path(source))) is not None:
         return _describe(None, manifest)
-    loopback_only = network.network is Network.LOOPBACK
-    wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, loopback_only=loopback_only)
+    wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, network=network.network)
     metainfo = wanted.metainfo
     if metainfo is None:
-        with Swarm(network) as swarm:
+        with Swarm(network_for(wanted, network), lambda text: report(Note(text))) as swarm:
             metainfo, _ = ask_swarm(swarm, wanted.magnet, timeout=timeout, report=report)
     document = metainfo.manifest or wanted.manifest
     return _describe(wanted, None if document is None else parse_manifest(document), metainfo)

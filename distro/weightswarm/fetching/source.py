@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weightswarm.cache import ModelCache, ReleaseRecord, find_by_info_hash, load_record
@@ -13,8 +13,10 @@ from weightswarm.errors import InvalidInput, InvalidMetainfo, NotFound
 from weightswarm.magnet import InfoHash, MagnetLink, looks_like_magnet, parse_magnet
 from weightswarm.manifest import parse_reference
 from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo
+from weightswarm.reach import Network
 from weightswarm.registry import DirectoryRegistry, download_metainfo, find_info_hash, find_name
 from weightswarm.storage import is_file, looks_like_path, storage_errors, user_path
+from weightswarm.swarm import NetworkOptions
 
 _MAX_FILE = 128 * 1024 * 1024
 _INFO_HASH = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}|[A-Z2-7]{32}")
@@ -26,7 +28,8 @@ class Wanted:
     chose vouches for it: a registry, or the cache.
 
     `manifest` is what that registry says the files are; a torrent that says otherwise is refused. `record` is the
-    same torrent's release in the cache, where it is there already, whole or in part.
+    same torrent's release in the cache, where it is there already, whole or in part. `listed` is the registry's own
+    link: who configured that registry named what it lists.
     """
 
     magnet: MagnetLink
@@ -35,6 +38,7 @@ class Wanted:
     revision: str | None = None
     manifest: bytes | None = None
     record: ReleaseRecord | None = None
+    listed: MagnetLink | None = None
 
 
 def resolve_source(
@@ -43,7 +47,7 @@ def resolve_source(
     registries: Sequence[DirectoryRegistry],
     cache: ModelCache,
     timeout: float,
-    loopback_only: bool,
+    network: Network,
 ) -> Wanted:
     """Read a source: magnet, `.torrent` path or URL, file holding a magnet, info-hash, or `org/model[@revision]`.
 
@@ -54,7 +58,7 @@ def resolve_source(
     if looks_like_magnet(source):
         return _known(Wanted(parse_magnet(source)), registries, cache)
     if source.lower().startswith(("http://", "https://")):
-        data = download_metainfo(source, timeout=timeout, loopback_only=loopback_only)
+        data = download_metainfo(source, timeout=timeout, network=network)
         return _of_torrent(data, registries, cache)
     path = user_path(source)
     if is_file(path):
@@ -66,6 +70,19 @@ def resolve_source(
     if _INFO_HASH.fullmatch(source):
         return _known(Wanted(MagnetLink(InfoHash.parse(source))), registries, cache)
     return _of_name(source, registries, cache)
+
+
+def network_for(
+    wanted: Wanted, network: NetworkOptions, *, trackers: Iterable[str] = (), web_seeds: Iterable[str] = ()
+) -> NetworkOptions:
+    """Return the network options with what the user named for this release: by hand, or by choosing its registry."""
+    listed = wanted.listed
+    return replace(
+        network,
+        trackers=(*network.trackers, *trackers, *(listed.trackers if listed else ())),
+        web_seeds=(*network.web_seeds, *web_seeds, *(listed.web_seeds if listed else ())),
+        peers=tuple(dict.fromkeys((*network.peers, *(listed.peers if listed else ())))),
+    )
 
 
 def _first_magnet(data: bytes, path: Path) -> str:
@@ -89,7 +106,8 @@ def _known(wanted: Wanted, registries: Sequence[DirectoryRegistry], cache: Model
     metainfo = metainfo or kept_metainfo(record.torrent if record else None, info_hash)
     if entry is None:
         return Wanted(wanted.magnet, metainfo, record=record)
-    return Wanted(_joined(wanted.magnet, entry.magnet), metainfo, entry.name, entry.revision, entry.manifest, record)
+    magnet = _joined(wanted.magnet, entry.magnet)
+    return Wanted(magnet, metainfo, entry.name, entry.revision, entry.manifest, record, entry.magnet)
 
 
 def kept_metainfo(torrent: bytes | None, info_hash: InfoHash) -> Metainfo | None:
@@ -129,7 +147,7 @@ def _of_name(source: str, registries: Sequence[DirectoryRegistry], cache: ModelC
     if entry is not None:
         metainfo = kept_metainfo(entry.torrent, entry.info_hash)
         wanted = _known(Wanted(entry.magnet, metainfo), registries, cache)
-        return Wanted(wanted.magnet, wanted.metainfo, entry.name, entry.revision, entry.manifest, wanted.record)
+        return replace(wanted, name=entry.name, revision=entry.revision, manifest=entry.manifest, listed=entry.magnet)
     record = _cached(name, revision, cache)
     if record is None or record.info_hash is None:
         raise NotFound(

@@ -1,12 +1,17 @@
-"""Fetching a `.torrent` over HTTP(S): bounded in size, time and redirects."""
+"""Fetching a `.torrent` over HTTP(S): bounded in size, time and redirects, each judged as a stranger's word."""
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
+import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from weightswarm.errors import NetworkFailure
+from weightswarm.reach import Endpoint, Network, Refused, Unreachable, check_stranger, is_literal, split_url
 from weightswarm.version import __version__
 
 if TYPE_CHECKING:
@@ -14,70 +19,122 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 128 * 1024 * 1024
 MAX_REDIRECTS = 5
-_CONNECT_SECONDS = 10.0
+_PART = 64 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
 
 
-def download_metainfo(url: str, *, timeout: float, loopback_only: bool) -> bytes:
-    """Return the document at an `http(s)` URL. `timeout` in seconds bounds all of it.
+def download_metainfo(url: str, *, timeout: float, network: Network) -> bytes:
+    """Return the document at an `http(s)` URL. `timeout` in seconds bounds all of it, headers and redirects included.
 
-    With `loopback_only` no other host is asked, redirects included. Raises `NetworkFailure`.
+    The user named the URL's own host. Where it redirects to must be open to strangers at `network`; at loopback no
+    other machine is asked at all. Raises `NetworkFailure`.
     """
     # Costs a tenth of a second to load, and few fetches need it.
     import requests
 
+    from weightswarm.registry.guarding import guarded_session
+
     deadline = time.monotonic() + timeout
-    session = requests.Session()
-    session.trust_env = not loopback_only
-    session.headers["User-Agent"] = f"weightswarm/{__version__}"
+    named = _endpoint(url)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            _check_reach(url, loopback_only)
-            left = max(0.1, deadline - time.monotonic())
-            limits = (min(left, _CONNECT_SECONDS), left)
-            with session.get(url, stream=True, timeout=limits, allow_redirects=False) as response:
-                if response.is_redirect:
-                    url = urljoin(url, response.headers["Location"])
-                    continue
-                if response.status_code != 200:
-                    raise NetworkFailure(f"{url} answered {response.status_code} {response.reason}")
-                return _body(response, url, deadline)
-    except requests.RequestException as error:
-        raise NetworkFailure(f"Cannot download {url}: {_reason(error)}") from error
-    finally:
-        session.close()
+            endpoint = _judged(url, named, network)
+            with (
+                guarded_session(network, named=endpoint == named, deadline=deadline) as (session, connections),
+                _cut_off(connections, deadline),
+            ):
+                session.headers["User-Agent"] = f"weightswarm/{__version__}"
+                # What is compressed may be a thousand times as large as what came.
+                session.headers["Accept-Encoding"] = "identity"
+                left = max(0.1, deadline - time.monotonic())
+                with session.get(url, stream=True, timeout=left, allow_redirects=False) as response:
+                    if response.is_redirect:
+                        url = urljoin(url, response.headers["Location"])
+                        continue
+                    if response.status_code != 200:
+                        raise NetworkFailure(f"{url} answered {response.status_code} {response.reason[:200]}")
+                    return _body(response, url, deadline)
+    except Unreachable as error:
+        raise NetworkFailure(f"Cannot download {url}: {error}") from error
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise NetworkFailure(f"Cannot download {url}: {_reason(error, deadline)}") from error
     raise NetworkFailure(f"{url} redirects more than {MAX_REDIRECTS} times")
 
 
-def _check_reach(url: str, loopback_only: bool) -> None:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise NetworkFailure(f"Not an http or https URL: {url}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NetworkFailure(f"Not an http or https URL: {url}")
-    if loopback_only and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+def _endpoint(url: str) -> Endpoint:
+    found = split_url(url, ("http", "https"))
+    if found is None:
+        raise NetworkFailure(f"Not an http or https URL: {url[:500]}")
+    return found[1]
+
+
+def _judged(url: str, named: Endpoint, network: Network) -> Endpoint:
+    """Return where a URL leads. Raises `NetworkFailure` where that may not be asked."""
+    endpoint = _endpoint(url)
+    if network is Network.LOOPBACK and not is_literal(endpoint[0]):
         raise NetworkFailure(f"{url} is not on this machine, and --network loopback asks nobody else")
+    try:
+        if network is Network.LOOPBACK:
+            check_stranger("http", (endpoint[0], 80), network)
+        elif endpoint != named:
+            check_stranger("http", endpoint, network)
+    except Refused as error:
+        if endpoint == named:
+            raise NetworkFailure(f"{url} is not on this machine, and --network loopback asks nobody else") from None
+        raise NetworkFailure(f"It redirects to {url[:500]}, which is not followed: {error}") from None
+    return endpoint
+
+
+class _cut_off:  # noqa: N801 - used as a function
+    """Ends connections at the deadline: a server that drips its header never lets a socket's own timeout pass."""
+
+    def __init__(self, connections: list[socket.socket], deadline: float) -> None:
+        self._connections = connections
+        self._timer = threading.Timer(max(0.1, deadline - time.monotonic()), self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _body(response: requests.Response, url: str, deadline: float) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity", "gzip"):
+        raise NetworkFailure(f"{url} sends the encoding {encoding[:80]}, which nobody asked for")
+    decoder = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
     parts = []
     size = 0
     # read1 returns what is there, so that a dripping server meets the deadline, not the socket's own patience.
-    while part := response.raw.read1(64 * 1024, decode_content=True):
+    while part := response.raw.read1(_PART, decode_content=False):
+        if decoder is not None:
+            try:
+                part = decoder.decompress(part, MAX_BYTES - size + 1)
+            except zlib.error:
+                raise NetworkFailure(f"{url} sends gzip that cannot be read") from None
         parts.append(part)
         size += len(part)
         if size > MAX_BYTES:
             raise NetworkFailure(f"{url} sends more than {MAX_BYTES:,} bytes, too much for a torrent")
         if time.monotonic() > deadline:
             raise NetworkFailure(f"{url} is too slow: {size:,} bytes so far")
+    if time.monotonic() > deadline:
+        raise NetworkFailure(f"{url} is too slow: {size:,} bytes so far")
     return b"".join(parts)
 
 
-def _reason(error: requests.RequestException) -> str:
+def _reason(error: Exception, deadline: float) -> str:
     import requests
 
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or time.monotonic() >= deadline:
         return "it did not answer in time"
-    if isinstance(error, requests.ConnectionError):
+    if isinstance(error, requests.ConnectionError | OSError) and not isinstance(error, requests.exceptions.InvalidURL):
         return "no connection"
     return str(error)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import libtorrent as lt
 
+from weightswarm.magnet import PeerAddress
 from weightswarm.swarm import events
 from weightswarm.swarm.events import Event
 from weightswarm.swarm.torrent import Torrent
 
 # libtorrent's errors::torrent_inconsistent_hashes, whose number its Python module has no name for.
 _INCONSISTENT = "v1 and v2 hashes do not describe the same data"
+
+
+# The torrent's name stands before it, which is a stranger's word: only what stands at the end counts.
+_LOCAL_PEER = re.compile(r" peer ([^ ]+):(\d{1,5}): received peer from local service discovery$")
 
 
 def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event | None:
@@ -44,6 +50,14 @@ def event_of(alert: Any, torrents: Mapping[lt.torrent_handle, Torrent]) -> Event
     if isinstance(alert, lt.cache_flushed_alert):
         return events.Flushed(torrent)
     return events.Finished(torrent) if isinstance(alert, lt.torrent_finished_alert) else None
+
+
+def local_peer(alert: Any) -> PeerAddress | None:
+    """Return the peer that local discovery found, from an alert that libtorrent's Python module has no class for."""
+    if alert.what() != "lsd_peer":
+        return None
+    match = _LOCAL_PEER.search(alert.message())
+    return None if match is None else PeerAddress(match[1].strip("[]"), int(match[2]))
 
 
 def _tracker_reason(alert: lt.tracker_error_alert) -> str:

@@ -11,14 +11,17 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from weightswarm.magnet import PeerAddress
+from weightswarm.reach import MAX_ADDRESSES, is_localhost
 
-_MAX_ADDRESSES = 4
+MAX_THREADS = 16
+"""Most names that are looked up at once: a link may carry hundreds."""
+
 Purpose = TypeVar("Purpose")
 
 
 def literal(peer: PeerAddress) -> PeerAddress | None:
     """Return the peer when it is given by address (or is `localhost`), None when a resolver must be asked."""
-    if peer.host.lower() == "localhost":
+    if is_localhost(peer.host):
         return PeerAddress("127.0.0.1", peer.port)
     try:
         return PeerAddress(str(ipaddress.ip_address(peer.host)), peer.port)
@@ -31,12 +34,17 @@ class Resolver(Generic[Purpose]):
 
     def __init__(self) -> None:
         self._answers: SimpleQueue[tuple[PeerAddress, Purpose]] = SimpleQueue()
+        self._questions: SimpleQueue[tuple[PeerAddress, Purpose]] = SimpleQueue()
+        self._threads = 0
 
     def ask(self, peers: Iterable[PeerAddress], purpose: Purpose) -> None:
         """Start looking `peers` up."""
         for peer in peers:
-            # A daemon: a resolver that hangs holds up nothing, not even the end of the program.
-            threading.Thread(target=self._look_up, args=(peer, purpose), name="resolve", daemon=True).start()
+            self._questions.put((peer, purpose))
+            if self._threads < MAX_THREADS:
+                self._threads += 1
+                # A daemon: a resolver that hangs holds up nothing, not even the end of the program.
+                threading.Thread(target=self._look_up, name="resolve", daemon=True).start()
 
     def answers(self) -> Iterator[tuple[PeerAddress, Purpose]]:
         """Yield the addresses that were found since the last call."""
@@ -44,9 +52,11 @@ class Resolver(Generic[Purpose]):
             while True:
                 yield self._answers.get_nowait()
 
-    def _look_up(self, peer: PeerAddress, purpose: Purpose) -> None:
-        for address in _addresses(peer):
-            self._answers.put((address, purpose))
+    def _look_up(self) -> None:
+        while True:
+            peer, purpose = self._questions.get()
+            for address in _addresses(peer):
+                self._answers.put((address, purpose))
 
 
 def _addresses(peer: PeerAddress) -> list[PeerAddress]:
@@ -55,4 +65,4 @@ def _addresses(peer: PeerAddress) -> list[PeerAddress]:
     except (OSError, UnicodeError):  # a label that is no host name
         return []
     hosts = dict.fromkeys(str(entry[4][0]) for entry in found)
-    return [PeerAddress(host, peer.port) for host in hosts][:_MAX_ADDRESSES]
+    return [PeerAddress(host, peer.port) for host in hosts][:MAX_ADDRESSES]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -13,13 +14,17 @@ import libtorrent as lt
 from weightswarm.errors import NetworkFailure
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
-from weightswarm.swarm.alerts import event_of
+from weightswarm.reach import Endpoint, is_closed, split_url
+from weightswarm.swarm.alerts import event_of, local_peer
 from weightswarm.swarm.events import Checked, Event
+from weightswarm.swarm.filtering import AddressFilter
 from weightswarm.swarm.layers import piece_layers
-from weightswarm.swarm.network import Network, NetworkOptions, reachable_peers, reachable_urls
+from weightswarm.swarm.network import TRACKER_SCHEMES, Network, NetworkOptions, Sieve
+from weightswarm.swarm.relay import Relay
 from weightswarm.swarm.resolving import Resolver, literal
 from weightswarm.swarm.settings import make_session
 from weightswarm.swarm.torrent import Torrent, lay_out, own_files
+from weightswarm.swarm.upstream import Limits
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
@@ -27,23 +32,39 @@ _UTP_AFTER_SECONDS = 10.0
 _V2_HASHES_ALONE = 1 << 25
 
 
+@dataclass(frozen=True, slots=True)
+class _Purpose:
+    """What an address is for; `named` says that the user himself named it."""
+
+    torrent: Torrent | None = None
+    named: bool = False
+    dht: bool = False
+    tracker: bool = False
+
+
 class Swarm:
     """A libtorrent session as a context manager. Call `poll` regularly from one thread.
 
-    Raises `NetworkFailure` on entry when it cannot listen where it was told to.
+    `notice` is told, from `poll` and `add_…`, what a stranger named and was not asked. Raises `NetworkFailure` on entry
+    when it cannot listen where it was told to.
     """
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: NetworkOptions, notice: Callable[[str], None] = lambda _text: None) -> None:
         self.options = options
-        self._session = make_session(options)
+        self._notice = notice
+        self._sieve = Sieve(options)
+        self._relay = Relay(options.network, Limits(options.network, options.named_endpoints))
+        self._filter = AddressFilter(options.network, self._relay.address)
+        self._session = make_session(options, self._filter.rules)
         self._peer_id = self._session.get_settings()["peer_fingerprint"].encode()
         self._torrents: dict[lt.torrent_handle, Torrent] = {}
-        self._resolver: Resolver[Torrent | None] = Resolver()
+        self._resolver: Resolver[_Purpose] = Resolver()
         self._starting: set[lt.torrent_handle] = set()
         self._events: list[Event] = []
         self._next_refresh = 0.0
         self._dht_nodes = 0
         self._lonely_since: float | None = None
+        self._said_closed = False
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + 5
@@ -56,11 +77,13 @@ class Swarm:
                         f"Cannot listen on {self.options.listen}: {alert.error.message()}",
                         hint="choose another --listen HOST:PORT, or leave it out for a free port",
                     )
+        for host, port in self._own_trackers():
+            self._open_or_ask(PeerAddress(host, port), _Purpose(named=True, tracker=True))
+        for peer in self.options.named_peers:
+            if (address := literal(peer)) is not None:
+                self._open(address.host)
         for node in self.options.dht_nodes:
-            if (address := literal(node)) is not None:
-                self._session.add_dht_node((address.host, address.port))
-            elif self.options.network is not Network.LOOPBACK:
-                self._resolver.ask([node], None)
+            self._open_or_ask(node, _Purpose(named=True, dht=True))
         return self
 
     def __exit__(
@@ -70,6 +93,7 @@ class Swarm:
 
     def close(self) -> None:
         """Stop every torrent and the session. Waits for a tracker's farewell for a second at most."""
+        self._relay.close()
         for torrent in list(self._torrents.values()):
             self.remove(torrent)
         # The destructor waits for the session's own threads, so nothing is on the wire after this.
@@ -137,7 +161,7 @@ class Swarm:
         parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
         if metainfo.has_piece_layers:
             parameters.flags |= _V2_HASHES_ALONE
-        return self._add(parameters, metainfo.info_hash, metainfo.trackers, metainfo.web_seeds, tuple(peers))
+        return self._add(parameters, metainfo.info_hash, metainfo.trackers, (), tuple(peers))
 
     def remove(self, torrent: Torrent) -> None:
         """Stop a torrent; its files stay."""
@@ -152,22 +176,26 @@ class Swarm:
         web_seeds: tuple[str, ...],
         peers: tuple[PeerAddress, ...],
     ) -> Torrent:
-        network = self.options.network
-        parameters.trackers = list(reachable_urls(trackers, network))
-        parameters.url_seeds = list(reachable_urls(web_seeds, network))
+        parameters.trackers = self._sieve.trackers(trackers)
+        parameters.url_seeds = [self._relay.through(url) for url in self._sieve.web_seeds(web_seeds)]
         # What the torrent file itself names must not come in by the side door.
         parameters.flags |= lt.torrent_flags.override_trackers | lt.torrent_flags.override_web_seeds
-        if network is Network.LOOPBACK:
+        parameters.flags |= lt.torrent_flags.apply_ip_filter
+        if self.options.network is Network.LOOPBACK:
             parameters.flags |= lt.torrent_flags.disable_lsd
-        reachable = dict.fromkeys((*reachable_peers(peers, network), *self.options.peers))
+        reachable = self._sieve.peers(peers)
         literals = [address for peer in reachable if (address := literal(peer)) is not None]
         # Peers given at the start are tried at once; later ones wait for the session's next second.
         parameters.peers = [(peer.host, peer.port) for peer in literals]
+        if summary := self._sieve.summary():
+            self._notice(summary)
         handle = self._session.add_torrent(parameters)
         torrent = Torrent(handle, info_hash, self._peer_id)
         self._torrents[handle] = torrent
-        if network is not Network.LOOPBACK:
-            self._resolver.ask((peer for peer in reachable if literal(peer) is None), torrent)
+        if self.options.network is not Network.LOOPBACK:
+            for peer in reachable:
+                if literal(peer) is None:
+                    self._resolver.ask([peer], _Purpose(torrent, named=peer in self.options.named_peers))
         return torrent
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -181,6 +209,8 @@ class Swarm:
             self._session.post_session_stats()
             self._use_answers()
             self._reach_by_utp(now)
+            for complaint in self._relay.complaints():
+                self._notice(complaint)
         if not self._events:
             self._session.wait_for_alert(int(timeout * 1000))
         for alert in self._session.pop_alerts():
@@ -195,6 +225,13 @@ class Swarm:
                     known.refresh(status)
         elif isinstance(alert, lt.session_stats_alert):
             self._dht_nodes = alert.values["dht.dht_nodes"]
+        elif isinstance(alert, lt.peer_blocked_alert):
+            self._take_blocked(alert)
+        elif (found := local_peer(alert)) is not None:
+            # Local discovery is a neighbour's own voice, and its sender's address is no stranger's word. The alert does
+            # not say for which torrent; among several the neighbour, who hears of us too, knows which to dial for.
+            if self._open(found.host) and len(self._torrents) == 1:
+                next(iter(self._torrents.values())).connect(found)
         elif (event := event_of(alert, self._torrents)) is not None:
             self._events.append(event)
             if isinstance(event, Checked) and event.torrent.handle in self._starting:
@@ -220,14 +257,58 @@ class Swarm:
                 return piece_layers(metainfo, [trees[index] for index in own]) if trees else None
         return None
 
-    # --- peers by name, and by uTP -------------------------------------------------------------------------------
+    # --- who may be reached --------------------------------------------------------------------------------------
+
+    def _own_trackers(self) -> list[Endpoint]:
+        found = (split_url(url, TRACKER_SCHEMES) for url in self.options.trackers)
+        return [each[1] for each in found if each is not None]
+
+    def _open_or_ask(self, host: PeerAddress, purpose: _Purpose) -> None:
+        if (address := literal(host)) is not None:
+            self._use(address, purpose)
+        elif self.options.network is not Network.LOOPBACK:
+            self._resolver.ask([host], purpose)
 
     def _use_answers(self) -> None:
-        for address, torrent in self._resolver.answers():
-            if torrent is None:
-                self._session.add_dht_node((address.host, address.port))
-            elif torrent.handle in self._torrents:
-                torrent.connect(address)
+        for address, purpose in self._resolver.answers():
+            self._use(address, purpose)
+
+    def _use(self, address: PeerAddress, purpose: _Purpose) -> None:
+        opened = purpose.named and self._open(address.host)
+        if purpose.dht:
+            self._session.add_dht_node((address.host, address.port))
+        elif purpose.tracker:
+            # It may have been asked, and refused, before its address was known to be the user's own choice.
+            for handle in self._torrents if opened else ():
+                handle.force_reannounce()
+        elif purpose.torrent is not None and purpose.torrent.handle in self._torrents:
+            if not purpose.named and is_closed(address.host, self.options.network):
+                self._say_once(f"{address} is not dialled")
+            else:
+                purpose.torrent.connect(address)
+
+    def _open(self, host: str) -> bool:
+        opened = self._filter.open(host)
+        if opened:
+            self._session.set_ip_filter(self._filter.rules)
+        return opened
+
+    def _take_blocked(self, alert: lt.peer_blocked_alert) -> None:
+        host, port = alert.endpoint
+        if not alert.handle.is_valid():
+            # Somebody near came to us: he may, from his next try on. Who only was heard of may not be dialled.
+            self._open(host)
+        else:
+            self._say_once(f"{PeerAddress(host, port)} is not dialled")
+
+    def _say_once(self, what: str) -> None:
+        if not self._said_closed:
+            self._said_closed = True
+            level = self.options.network.value
+            self._notice(
+                f"Peers that others name at closed addresses or ports are left alone at --network {level}: {what}"
+                " (--peer dials one that you know)"
+            )
 
     def _reach_by_utp(self, now: float) -> None:
         """Allow outgoing uTP when peers are known and TCP has reached none of them for a while."""

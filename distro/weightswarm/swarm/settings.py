@@ -11,6 +11,7 @@ import libtorrent as lt
 
 from weightswarm.hashing import usable_cores
 from weightswarm.magnet import PeerAddress
+from weightswarm.reach import FIRST_FREE_PORT
 from weightswarm.swarm.network import Network, NetworkOptions
 from weightswarm.version import __version__
 
@@ -22,6 +23,8 @@ ALERTS = (
     | lt.alert.category_t.storage_notification
     | lt.alert.category_t.tracker_notification
     | lt.alert.category_t.piece_progress_notification
+    | lt.alert.category_t.ip_block_notification
+    | lt.alert.category_t.peer_notification
 )
 
 
@@ -63,9 +66,12 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         # A cluster, a lab or a machine may hold many peers behind one address.
         "allow_multiple_connections_per_ip": True,
         "max_web_seed_connections": 8,
+        # Strangers name no port of other services; who names one himself opens them for his session.
+        "no_connect_privileged_ports": all(peer.port >= FIRST_FREE_PORT for peer in options.named_peers),
         "max_metadata_size": 64 * 1024 * 1024,
         "announce_to_all_trackers": True,
         "announce_to_all_tiers": True,
+        "max_concurrent_http_announces": 16,
         # A dead tracker may not hold up a shutdown.
         "stop_tracker_timeout": 1,
         "tracker_completion_timeout": 20,
@@ -100,14 +106,16 @@ def _peer_id() -> str:
     return f"-WS{__version__.replace('.', ''):0<4.4}-{secrets.token_hex(6)}"
 
 
-def make_session(options: NetworkOptions) -> lt.session:
-    """Return a running session. Raises `ValueError` when libtorrent did not take a setting as given."""
+def make_session(options: NetworkOptions, rules: lt.ip_filter) -> lt.session:
+    """Return a running session behind an address filter.
+
+    Raises `ValueError` when libtorrent did not take a setting as given.
+    """
     settings = session_settings(options)
     # The filter must stand before anything can connect, so the session is born paused and deaf.
     quiet = {"listen_interfaces": "", "enable_dht": False, "enable_lsd": False, "enable_upnp": False}
     session: lt.session = lt.session(cast("Any", {**settings, **quiet, "enable_natpmp": False}))
-    if options.network is Network.LOOPBACK:
-        session.set_ip_filter(_loopback_only())
+    session.set_ip_filter(rules)
     session.set_peer_class_filter(_peer_classes(session))
     session.apply_settings(cast("Any", settings))
     taken: dict[str, Any] = {**session.get_settings()}
@@ -161,12 +169,3 @@ def _peer_classes(session: lt.session) -> lt.ip_filter:
     ):
         classes.add_rule(first, last, near)
     return classes
-
-
-def _loopback_only() -> lt.ip_filter:
-    blocked = lt.ip_filter()
-    blocked.add_rule(_ALL_IPV4, "126.255.255.255", 1)
-    blocked.add_rule("128.0.0.0", "255.255.255.255", 1)
-    blocked.add_rule("::", "::", 1)
-    blocked.add_rule("::2", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1)
-    return blocked

@@ -9,7 +9,7 @@ import libtorrent as lt
 
 from weightswarm.errors import InvalidMetainfo
 from weightswarm.magnet import InfoHash, PeerAddress
-from weightswarm.metainfo import Metainfo
+from weightswarm.metainfo import Metainfo, bencode
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent
     Raises `InvalidMetainfo` when its reading of the torrent is not ours.
     """
     try:
-        info = lt.torrent_info(metainfo.data)
+        info = lt.torrent_info(_bare(metainfo))
     except RuntimeError as error:
         raise InvalidMetainfo(str(error)) from None
     storage = info.layout()
@@ -137,3 +137,8 @@ def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent
     parameters.ti = info
     parameters.renamed_files = {indices[own]: str(path.absolute()) for own, path in placed.items()}
     return parameters, indices, storage.num_files()
+
+
+def _bare(metainfo: Metainfo) -> bytes:
+    """Return the torrent without what stands around its info dict but piece layers: no DHT nodes, nothing to ask."""
+    return b"d4:info" + metainfo.info_bytes + b"12:piece layers" + bencode(metainfo.piece_layers) + b"e"

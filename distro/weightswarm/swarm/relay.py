@@ -1,0 +1,222 @@
+"""Web seeds by way of a relay on loopback: libtorrent asks us for ranges, and we ask the servers.
+
+libtorrent follows any redirect, takes headers without end and forgets a server whose signed address expired. What comes
+through here has passed `upstream`'s bounds; piece hashes are checked by libtorrent as ever.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from weightswarm.reach import Network
+from weightswarm.swarm.upstream import Failed, Limits, Misbehaved, Upstream
+
+MAX_CONNECTIONS = 32
+_MAX_REQUEST = 16 * 1024
+_SEND_SECONDS = 60.0
+_MAX_PAUSE = 60.0
+_MAX_BREAKS = 5
+_REQUEST = re.compile(rb"GET /([0-9a-f]{32})/([0-9]{1,9})(/[^ ?]*)? HTTP/1\.1\r\n")
+_RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class _WebSeed:
+    url: str
+    left_out: bool = False
+    failures: int = 0
+    breaks: int = 0
+    not_before: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Relay:
+    """Listens from the first web seed on. `address` is where; `complaints` tells what was left out, and why."""
+
+    def __init__(self, network: Network, limits: Limits) -> None:
+        self._limits = limits
+        # Outside loopback the session's address filter lets this one address of 127/8 through, which nobody can guess.
+        host = "127.0.0.1" if network is Network.LOOPBACK else f"127.{_byte()}.{_byte()}.{_byte()}"
+        self.address = host
+        self._token = secrets.token_hex(16)
+        self._web_seeds: list[_WebSeed] = []
+        self._complaints: SimpleQueue[str] = SimpleQueue()
+        self._listener: socket.socket | None = None
+        self._open: set[_Connection] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def through(self, url: str) -> str:
+        """Return the address by which libtorrent reaches the web seed at `url`."""
+        if self._listener is None:
+            self._listener = socket.create_server((self.address, 0), backlog=MAX_CONNECTIONS)
+            threading.Thread(target=self._accept, args=(self._listener,), name="relay", daemon=True).start()
+        numbers = {each.url: number for number, each in enumerate(self._web_seeds)}
+        number = numbers.get(url, len(self._web_seeds))
+        if number == len(self._web_seeds):
+            self._web_seeds.append(_WebSeed(url))
+        # BEP 19: to a URL that ends in a slash the torrent's names are appended, and to every one of a folder's.
+        slash = "/" if urlsplit(url).path.endswith("/") or not urlsplit(url).path else ""
+        return f"http://{self.address}:{self._listener.getsockname()[1]}/{self._token}/{number}{slash}"
+
+    def complaints(self) -> list[str]:
+        """Return what is new to say of web seeds, a sentence each."""
+        said = []
+        with suppress(Empty):
+            while True:
+                said.append(self._complaints.get_nowait())
+        return said
+
+    def close(self) -> None:
+        """Hang up on both sides; threads end by themselves."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._open)
+        if self._listener is not None:
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+        for connection in connections:
+            connection.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            connection = _Connection(client, self)
+            with self._lock:
+                full = self._closed or len(self._open) >= MAX_CONNECTIONS
+                if not full:
+                    self._open.add(connection)
+            if full:
+                client.close()
+            else:
+                threading.Thread(target=connection.serve, name="relay", daemon=True).start()
+
+    # --- what connections ask of it ------------------------------------------------------------------------------
+
+    def upstream(self) -> Upstream:
+        return Upstream(self._limits)
+
+    def find(self, token: bytes, number: int) -> _WebSeed | None:
+        known = secrets.compare_digest(token, self._token.encode()) and number < len(self._web_seeds)
+        return self._web_seeds[number] if known else None
+
+    def leave_out(self, web_seed: _WebSeed, reason: str) -> None:
+        with web_seed.lock:
+            first, web_seed.left_out = not web_seed.left_out, True
+        if first:
+            self._complaints.put(f"The web seed {web_seed.url[:200]} is left out: {reason}")
+
+    def forget(self, connection: _Connection) -> None:
+        with self._lock:
+            self._open.discard(connection)
+
+
+class _Connection:
+    """One connection from libtorrent: its requests are answered one after the other."""
+
+    def __init__(self, client: socket.socket, relay: Relay) -> None:
+        self._client = client
+        self._relay = relay
+        self._upstream = relay.upstream()
+
+    def serve(self) -> None:
+        pending = bytearray()
+        try:
+            self._client.settimeout(_SEND_SECONDS)
+            self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while (request := self._next_request(pending)) is not None:
+                if not self._answer(request):
+                    return
+        except OSError:
+            return
+        finally:
+            self._relay.forget(self)
+            self.close()
+
+    def close(self) -> None:
+        self._upstream.close()
+        with suppress(OSError):
+            self._client.shutdown(socket.SHUT_RDWR)
+        self._client.close()
+
+    def _next_request(self, pending: bytearray) -> bytes | None:
+        while (end := pending.find(b"\r\n\r\n")) < 0:
+            data = self._client.recv(_MAX_REQUEST)
+            if not data or len(pending) > _MAX_REQUEST:
+                return None
+            pending += data
+        request = bytes(pending[: end + 4])
+        del pending[: end + 4]
+        return request
+
+    def _answer(self, request: bytes) -> bool:
+        """Answer one request; return whether the connection is still good."""
+        asked, span = _REQUEST.match(request), _RANGE.search(request)
+        web_seed = None if asked is None else self._relay.find(asked[1], int(asked[2]))
+        if asked is None or span is None or web_seed is None:
+            return self._refuse(404, 0)
+        first, last = int(span[1]), int(span[2])
+        if web_seed.left_out or last < first:
+            return self._refuse(404, _MAX_PAUSE)
+        if (pause := web_seed.not_before - time.monotonic()) > 0:
+            return self._refuse(503, pause)
+        begun = False
+        try:
+            for part in self._upstream.read(_target(web_seed.url, (asked[3] or b"").decode("ascii")), first, last):
+                if not begun:
+                    begun = True
+                    self._client.sendall(_head(first, last))
+                else:
+                    self._client.sendall(part)
+            web_seed.failures = web_seed.breaks = 0
+        except Misbehaved as error:
+            self._relay.leave_out(web_seed, str(error))
+            return not begun and self._refuse(404, _MAX_PAUSE)
+        except Failed as error:
+            if error.status == 404:
+                return not begun and self._refuse(404, _MAX_PAUSE)
+            web_seed.failures += 1
+            web_seed.breaks += begun
+            if web_seed.breaks >= _MAX_BREAKS:
+                # What trickles looks like progress; it may not keep a fetch alive for ever.
+                self._relay.leave_out(web_seed, f"{_MAX_BREAKS} times in a row {error}")
+            pause = min(_MAX_PAUSE, 2.0**web_seed.failures)
+            web_seed.not_before = time.monotonic() + pause
+            return not begun and self._refuse(503, pause)
+        return True
+
+    def _refuse(self, status: int, pause: float) -> bool:
+        retry = f"Retry-After: {max(1, round(pause))}\r\n"
+        self._client.sendall(f"HTTP/1.1 {status} -\r\n{retry}Content-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        return False
+
+
+def _head(first: int, last: int) -> bytes:
+    length = last - first + 1
+    return f"HTTP/1.1 206 -\r\nContent-Length: {length}\r\nContent-Range: bytes {first}-{last}/*\r\n\r\n".encode()
+
+
+def _target(base: str, rest: str) -> str:
+    """Return where the file is: the web seed's URL, and after it what libtorrent appended."""
+    parts = urlsplit(base)
+    path = quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/"
+    if rest:
+        path = path.rstrip("/") + rest
+    query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
+    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+
+
+def _byte() -> int:
+    return 1 + secrets.randbelow(254)
