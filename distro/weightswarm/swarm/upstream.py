@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 32 * 1024
 MAX_REDIRECTS = 5
-HEADER_SECONDS = 15.0
+HEADER_SECONDS = 10.0
 """The whole of an answer's header has this long, redirects and connecting included."""
 
 _CHUNK = 256 * 1024
