@@ -75,8 +75,17 @@ def _write(folder: Path, sizes: dict[str, int]) -> DataSet:
 
 def _fill(file: Path, size: int) -> None:
     with file.open("wb") as out:
-        for start in range(0, size, _STEP):
+        header = safetensors_header(size) if file.suffix == ".safetensors" else b""
+        out.write(header)
+        for start in range(len(header), size, _STEP):
             out.write(os.urandom(min(_STEP, size - start)))
+
+
+def safetensors_header(size: int) -> bytes:
+    """Return the header of a valid file of `size` bytes (300 or more) that holds one tensor."""
+    length = 256
+    header = b'{"weights":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % ((size - 8 - length,) * 2)
+    return length.to_bytes(8, "little") + header.ljust(length)
 
 
 def _sha256(file: Path) -> str:

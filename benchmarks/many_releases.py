@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.dataset import KIB, MIB
+from benchmarks.dataset import KIB, MIB, safetensors_header
 from benchmarks.measuring import median
 from benchmarks.memory import resident_memory
 from benchmarks.row import Row
@@ -75,7 +75,8 @@ def _release(work: Path, number: int) -> str:
     folder = work / "releases" / f"{number:03}"
     folder.mkdir(parents=True)
     for name, size in _FILES.items():
-        (folder / name).write_bytes(os.urandom(size))
+        header = safetensors_header(size) if name.endswith(".safetensors") else b""
+        (folder / name).write_bytes(header + os.urandom(size - len(header)))
     return f"bench/model-{number:03}={folder}"
 
 

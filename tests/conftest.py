@@ -13,6 +13,7 @@ import pytest
 
 from figures import Figures, figure
 from running import CommandLine, Seeder
+from weights import safetensors_bytes
 
 __all__ = ["figure"]
 
@@ -76,5 +77,5 @@ def make_model(folder: Path, size: int = 3_000_001, seed: int = 7) -> Path:
     (folder / "config.json").write_text('{"model_type": "test"}\n')
     (folder / "empty.txt").write_bytes(b"")
     (folder / "tokenizer" / "vocab.txt").write_bytes(random.randbytes(40_000))
-    (folder / "model.safetensors").write_bytes(random.randbytes(size))
+    (folder / "model.safetensors").write_bytes(safetensors_bytes(size, random))
     return folder

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -28,6 +29,7 @@ from hostile import (
     wait_until,
 )
 from running import CommandLine
+from weights import safetensors_bytes
 from weightswarm import FetchOptions, Release
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -124,7 +126,7 @@ def test_rm_frees_what_no_other_revision_uses_and_the_last_one_takes_the_model_a
     cli: CommandLine, model: Path, hub: Path, tmp_path: Path
 ) -> None:
     other = shutil.copytree(model, tmp_path / "other")
-    (other / WEIGHTS).write_bytes(b"other weights" * 1000)
+    (other / WEIGHTS).write_bytes(safetensors_bytes(13_000, Random(9)))
     first, second = place(release_of(model), hub), place(release_of(other), hub)
     repository = first.parents[1]
     assert (repository / "refs" / "main").read_text() == first.name

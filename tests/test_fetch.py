@@ -358,9 +358,9 @@ def test_a_dry_run_lists_what_would_come_and_writes_nothing(
         "target": str(hub / REPOSITORY / "snapshots" / release.manifest.revision),
         "download_size": 3_000_001 + 23,
         "files": [
-            {"path": "config.json", "size": 23, "source": "download"},
-            {"path": "empty.txt", "size": 0, "source": "download"},
-            {"path": WEIGHTS, "size": 3_000_001, "source": "download"},
+            {"path": "config.json", "size": 23, "source": "download", "code": None},
+            {"path": "empty.txt", "size": 0, "source": "download", "code": None},
+            {"path": WEIGHTS, "size": 3_000_001, "source": "download", "code": None},
         ],
     }
     assert visible(hub) == []

@@ -15,6 +15,7 @@ from hostile import WEIGHTS, contents, fetch_json, flip_byte, peer_of, refused, 
 from old_client import OldClient
 from running import CommandLine, Seeder
 from samples import Sample, make_sample
+from weights import safetensors_bytes
 
 NAME = "test-org/tiny"
 WEIGHTS_SIZE = 3_500_001
@@ -22,7 +23,7 @@ GENERATOR = Random(11)
 FILES = {
     "config.json": b'{"model_type": "test"}\n',
     "empty.txt": b"",
-    WEIGHTS: GENERATOR.randbytes(WEIGHTS_SIZE),
+    WEIGHTS: safetensors_bytes(WEIGHTS_SIZE, GENERATOR),
     "tokenizer/merges.txt": GENERATOR.randbytes(150_000),
     "tokenizer/vocab.txt": GENERATOR.randbytes(40_000),
 }
@@ -66,7 +67,7 @@ def test_an_old_client_sends_no_byte_twice(cli: CommandLine, sample: Sample) -> 
 
 
 def test_a_release_of_one_piece_comes_from_an_old_client(cli: CommandLine, tmp_path: Path) -> None:
-    files = {WEIGHTS: FILES[WEIGHTS][:20_000]}
+    files = {WEIGHTS: safetensors_bytes(20_000, GENERATOR)}
     with old_client(make_sample(tmp_path / "origin", files)) as old:
         fetched = fetch_json(cli, old.magnet, "--timeout", "30")
     assert contents(Path(fetched["path"])) == files

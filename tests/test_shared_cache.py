@@ -25,6 +25,7 @@ from hostile import (
     with_manifest,
 )
 from running import CommandLine, Seeder
+from weights import with_header
 from weightswarm import Release
 from weightswarm.cache import CachePlacement, ModelCache, VerifiedFiles, load_record
 from weightswarm.errors import ContentMismatch
@@ -160,8 +161,9 @@ def test_verify_names_files_that_nothing_gives_a_hash_for(cli: CommandLine, hub:
     snapshot = repository.snapshot("1" * 40)
     snapshot.mkdir(parents=True)
     repository.blobs.mkdir()
-    digest = hashlib.sha256(b"weights").hexdigest()
-    (repository.blobs / digest).write_bytes(b"weights")
+    weights = with_header({})
+    digest = hashlib.sha256(weights).hexdigest()
+    (repository.blobs / digest).write_bytes(weights)
     (snapshot / WEIGHTS).symlink_to(f"../../blobs/{digest}")
     (snapshot / "plain.bin").write_bytes(b"?")
     outcome = cli("verify", NAME)

@@ -188,6 +188,7 @@ def test_a_partial_release_is_verified_as_far_as_it_was_fetched(cli: CommandLine
         "files": 2,
         "size": 40_023,
         "findings": [],
+        "code": [],
         "repaired": [],
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from weightswarm.cache import (
@@ -21,6 +21,7 @@ from weightswarm.cache import (
 from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
 from weightswarm.errors import InvalidInput, NotFound, WeightswarmError
 from weightswarm.expected import Expected, expected_by_file
+from weightswarm.formats import code_notice
 from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
@@ -43,12 +44,16 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """`manifest` is a file to compare with: a manifest, a `SHA256SUMS` or a torrent. `timeout` in seconds."""
+    """`manifest` is a file to compare with: a manifest, a `SHA256SUMS` or a torrent. `timeout` in seconds.
+
+    `allow_malformed` finds no fault with weights that break their own format.
+    """
 
     manifest: Path | None = None
     repair: bool = False
     timeout: float = 300.0
     network: NetworkOptions = field(default_factory=NetworkOptions)
+    allow_malformed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +81,15 @@ def verify_target(
     Raises `NotFound` for an unknown target or one without a manifest, and what a transfer raises while repairing.
     """
     subject = _subject(target, cache, registries, options)
-    verdict = _verify(subject, report)
+    verdict = _verify(subject, options, report)
     repaired: tuple[str, ...] = ()
-    if options.repair and any(finding.fault is not Fault.EXTRA for finding in verdict.findings):
-        repaired = _repair(subject, verdict.findings, options, report)
-        verdict = _verify(subject, report)
+    # A malformed file has the right bytes: nothing better would come.
+    mendable = tuple(f for f in verdict.findings if f.fault is not Fault.MALFORMED)
+    if options.repair and any(finding.fault is not Fault.EXTRA for finding in mendable):
+        repaired = _repair(subject, mendable, options, report)
+        verdict = _verify(subject, options, report)
+    if verdict.code:
+        report(Note(code_notice(verdict.code)))
     if verdict.ok and subject.record is not None:
         _note_verified(subject.record, report)
     return Verification(subject.root, verdict, subject.record is not None and not subject.record.complete, repaired)
@@ -116,7 +125,7 @@ def _note_verified(record: ReleaseRecord, report: Report) -> None:
         report(Note(f"The time of this verification could not be noted: {error}"))
 
 
-def _verify(subject: _Subject, report: Report) -> Verdict:
+def _verify(subject: _Subject, options: VerifyOptions, report: Report) -> Verdict:
     total = subject.expected.size_below(subject.root)
     done = 0
     lock = threading.Lock()
@@ -127,7 +136,10 @@ def _verify(subject: _Subject, report: Report) -> Verdict:
             done += size
             report(Progress(Phase.VERIFYING, min(done, total), total))
 
-    return subject.expected.verify(subject.root, count)
+    verdict = subject.expected.verify(subject.root, count)
+    if options.allow_malformed:
+        verdict = replace(verdict, findings=tuple(f for f in verdict.findings if f.fault is not Fault.MALFORMED))
+    return verdict
 
 
 # --- finding what to verify ------------------------------------------------------------------------------------------

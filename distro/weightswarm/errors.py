@@ -72,6 +72,14 @@ class NoManifest(WeightswarmError):
     """A torrent carries no manifest and no registry knows it."""
 
 
+class UnsafeFiles(WeightswarmError):
+    """A release has files that may run code when they are loaded, and its user wants none. `paths` names them."""
+
+    def __init__(self, message: str, *, paths: tuple[str, ...], hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.paths = paths
+
+
 class NotFound(WeightswarmError):
     """A name, revision, path or info-hash is known neither to the model cache nor to a registry."""
 

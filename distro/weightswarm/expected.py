@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weightswarm.errors import InvalidInput
@@ -65,7 +65,7 @@ class Expected:
         if self.unknown:
             known = [f for f in report.findings if f.path not in self.unknown]
             unknown = [Finding(path, Fault.UNKNOWN) for path in self.unknown]
-            report = Report(report.checked, report.hashed, tuple(sorted((*known, *unknown), key=lambda f: f.path)))
+            report = replace(report, findings=tuple(sorted((*known, *unknown), key=lambda f: f.path)))
         if self.manifest is not None or self.metainfo is None:
             return report
         faulty = {finding.path for finding in report.findings}
@@ -74,7 +74,7 @@ class Expected:
             for path in _wrong_by_pieces(self.metainfo, root)
             if path not in faulty
         ]
-        return Report(report.checked, report.hashed, tuple(sorted((*report.findings, *wrong), key=lambda f: f.path)))
+        return replace(report, findings=tuple(sorted((*report.findings, *wrong), key=lambda f: f.path)))
 
 
 def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:

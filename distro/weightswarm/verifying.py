@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from weightswarm.errors import Cancelled, SourceChanged, StorageFailure
+from weightswarm.formats import CodeFile, inspect_file
 from weightswarm.hashing import (
     BATCH_FILES,
     CALL_BYTES,
@@ -33,6 +34,7 @@ class Fault(Enum):
     WRONG_HASH = "wrong hash"
     UNREADABLE = "unreadable"
     UNKNOWN = "no hash known"
+    MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,13 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome: `checked` files and `hashed` bytes were looked at, `findings` are sorted by path."""
+    """The outcome: `checked` files and `hashed` bytes were looked at, `findings` are sorted by path, as is `code`:
+    the files that may run some when they are loaded, which is no fault."""
 
     checked: int
     hashed: int
     findings: tuple[Finding, ...]
+    code: tuple[CodeFile, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -88,11 +92,12 @@ def verify_tree(
     """
     wanted = [_Wanted(number, f"{root}/{e.path}", e) for number, e in enumerate(expectations)]
     findings: list[Finding] = []
+    code: list[CodeFile] = []
     there = [file for file in wanted if file.find(findings)]
     pool = WorkerPool(sum(file.size for file in there), workers)
     report = on_bytes or (lambda _n: None)
     try:
-        checks = [pool.submit(partial(_check, files, report)) for files in _batches(there)]
+        checks = [pool.submit(partial(_check, files, report, code)) for files in _batches(there)]
         findings += [finding for check in checks for finding in check.result()]
     finally:
         pool.close()
@@ -100,7 +105,8 @@ def verify_tree(
         expected = {file.expected.path for file in wanted}
         findings += [Finding(path, Fault.EXTRA) for path in list_files(root) if path not in expected]
     hashed = sum(file.hashed for file in there)
-    return Report(len(wanted), hashed, tuple(sorted(findings, key=lambda f: f.path)))
+    by_path = tuple(sorted(findings, key=lambda f: f.path))
+    return Report(len(wanted), hashed, by_path, tuple(sorted(code, key=lambda f: f.path)))
 
 
 @dataclass(slots=True)
@@ -152,8 +158,13 @@ def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
         yield batch
 
 
-def _check(files: list[_Wanted], on_bytes: Callable[[int], None], worker: Worker) -> list[Finding]:
-    """Hash files on a worker; one by one in this process where that fails, to say which is at fault."""
+def _check(
+    files: list[_Wanted], on_bytes: Callable[[int], None], code: list[CodeFile], worker: Worker
+) -> list[Finding]:
+    """Hash files on a worker; one by one in this process where that fails, to say which is at fault.
+
+    A file whose bytes are right is looked at: what may run code is added to `code`.
+    """
     findings: list[Finding | None] = []
     # A batch is one large file, part by part, or small ones of one part each.
     calls = [[part] for part in files[0].parts()] if len(files) == 1 else [[p for f in files for p in f.parts()]]
@@ -168,7 +179,23 @@ def _check(files: list[_Wanted], on_bytes: Callable[[int], None], worker: Worker
             file.hashed = file.size
     except (SourceChanged, StorageFailure):
         findings = [check_file(file.path, file.expected) for file in files]
-    return [finding for finding in findings if finding is not None]
+    looked = [_look(file, code) if finding is None else finding for file, finding in zip(files, findings, strict=True)]
+    return [finding for finding in looked if finding is not None]
+
+
+def _look(file: _Wanted, code: list[CodeFile]) -> Finding | None:
+    path = file.expected.path
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            seen = inspect_file(path, descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return Finding(path, Fault.UNREADABLE, error.strerror or str(error))
+    if seen.code is not None:
+        code.append(CodeFile(path, file.size, seen.code, seen.disguised))
+    return None if seen.defect is None else Finding(path, Fault.MALFORMED, seen.defect)
 
 
 def check_file(

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         help="Seed it afterwards, until stopped.")  # fmt: skip
 @option("--set-main", is_flag=True, help="Point refs/main at this revision even if it names another.")
 @option("--trust-magnet", is_flag=True, help="Accept a torrent that carries no manifest.")
+@option("--only-safe", is_flag=True, help="Refuse files that may run code when loaded, such as pickles.")
+@option("--allow-malformed", is_flag=True, help="Take weights that break their own format.")
 @option("--manifest", metavar="FILE", help="A manifest that the torrent must agree with.")
 @option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="Another tracker to ask.")
 @option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="Another HTTP folder with the files.")
@@ -114,7 +116,7 @@ def magnet_in(text: str) -> str:
 
 def _show_plan(plan: FetchPlan, as_json: bool) -> None:
     if as_json:
-        files = [{"path": f.entry.path, "size": f.entry.size, "source": f.source} for f in plan.files]
+        files = [{"path": f.entry.path, "size": f.entry.size, "source": f.source, "code": f.code} for f in plan.files]
         document = {
             "name": plan.name,
             "revision": plan.revision or None,
@@ -125,7 +127,8 @@ def _show_plan(plan: FetchPlan, as_json: bool) -> None:
         click.echo(json.dumps(document, indent=2))
         return
     for file in plan.files:
-        click.echo(f"{file.source:<9} {size_text(file.entry.size):>9}  {printable(file.entry.path)}")
+        code = "" if file.code is None else f"  [{file.code}]"
+        click.echo(f"{file.source:<9} {size_text(file.entry.size):>9}  {printable(file.entry.path)}{code}")
     click.echo(f"{size_text(plan.download_size)} would be downloaded to {plan.target}", err=True)
 
 

@@ -56,7 +56,8 @@ def show_command(
         if value:
             click.echo(f"{label:<14}{printable(value)}")
     for file in description.files:
-        click.echo(f"  {size_text(file.size):>9}  {(file.sha256 or '')[:16]:<16}  {printable(file.path)}")
+        code = "" if file.code is None else f"  [{file.code}]"
+        click.echo(f"  {size_text(file.size):>9}  {(file.sha256 or '')[:16]:<16}  {printable(file.path)}{code}")
     for difference in description.disagreements:
         click.echo(f"disagreement: {printable(difference.path)} {difference.reason}")
 

@@ -25,6 +25,7 @@ from weightswarm.errors import printable
 @click.command("verify")
 @click.argument("target", metavar="PATH|ORG/MODEL[@REV]")
 @option("--manifest", metavar="FILE", help="Compare with this manifest, SHA256SUMS file or torrent.")
+@option("--allow-malformed", is_flag=True, help="No fault: weights that break their own format.")
 @option("--repair", is_flag=True, help="Fetch the pieces that are bad and put them right.")
 @option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
         help="Give a repair up after this long without progress.")  # fmt: skip
@@ -35,6 +36,7 @@ from weightswarm.errors import printable
 def verify_command(
     target: str,
     manifest: str | None,
+    allow_malformed: bool,
     repair: bool,
     timeout: float,
     registries: tuple[str, ...],
@@ -50,7 +52,8 @@ def verify_command(
     from weightswarm import api
     from weightswarm.checking import VerifyOptions
 
-    chosen = VerifyOptions(None if manifest is None else Path(manifest), repair, timeout, network_from(options))
+    network = network_from(options)
+    chosen = VerifyOptions(None if manifest is None else Path(manifest), repair, timeout, network, allow_malformed)
     with reporting(quiet) as report:
         outcome = api.verify(target, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
     verdict = outcome.verdict
@@ -63,13 +66,14 @@ def verify_command(
             "files": verdict.checked,
             "size": verdict.hashed,
             "findings": findings,
+            "code": [{"path": f.path, "kind": f.kind.value, "disguised": f.disguised} for f in verdict.code],
             "repaired": list(outcome.repaired),
         }
         click.echo(json.dumps(document, indent=2))
     else:
         for finding in verdict.findings:
             detail = f" ({finding.detail})" if finding.detail else ""
-            click.echo(f"{finding.fault.value}: {printable(finding.path)}{detail}")
+            click.echo(f"{finding.fault.value}: {printable(finding.path)}{printable(detail)}")
     if not quiet:
         for path in outcome.repaired:
             click.echo(f"Repaired: {printable(path)}", err=True)

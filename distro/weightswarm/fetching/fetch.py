@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from weightswarm.cache import (
     utc_now,
 )
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
+from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, sort_out
 from weightswarm.fetching.source import Wanted, kept_metainfo, network_for, resolve_source
@@ -30,7 +31,7 @@ from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.fetching.witness import manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
-from weightswarm.metainfo import Metainfo, check_agreement
+from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import DirectoryRegistry
 from weightswarm.storage import user_path
@@ -46,6 +47,8 @@ class FetchOptions:
 
     `name` is the user's own word for what the release may be called. `manifest` holds a manifest's bytes that the
     torrent must agree with. `trust_magnet` lets a torrent without a manifest through, on its pieces' word.
+    `only_safe` refuses files that may run code when they are loaded; `allow_malformed` takes weights that break their
+    own format.
     """
 
     name: str | None = None
@@ -54,6 +57,8 @@ class FetchOptions:
     local_dir: Path | None = None
     set_main: bool = False
     trust_magnet: bool = False
+    only_safe: bool = False
+    allow_malformed: bool = False
     manifest: bytes | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
@@ -122,6 +127,7 @@ class _Fetch:
         with self._stack:
             metainfo = self._metainfo()
             manifest = self._agreed_manifest(metainfo)
+            self._announce_code(metainfo.files if manifest is None else self._selected(manifest))
             if dry_run:
                 return self._plan(metainfo, manifest)
             if manifest is None:
@@ -137,7 +143,7 @@ class _Fetch:
         expected = (self.wanted.manifest, self.options.manifest)
         if any(data not in (None, record.manifest.to_bytes()) for data in expected):
             return None
-        entries = select_entries(record.manifest, self.options.include, self.options.exclude)
+        entries = self._selected(record.manifest)
         if missing_paths(record, [entry.path for entry in entries]):
             return None
         main = record.repository.main()
@@ -145,6 +151,10 @@ class _Fetch:
         if main is None or (self.options.set_main and main != record.manifest.revision):
             return None
         path = record.repository.snapshot(record.manifest.revision)
+        if self.options.only_safe:
+            # Who placed it may have had no such wish.
+            self._announce_code(entries)
+            self._check_contents({entry.path: path / entry.path for entry in entries})
         return self._result(path, record.repository.name, record.manifest, record.complete, verified=record.verified)
 
     # --- what it is ----------------------------------------------------------------------------------------------
@@ -221,6 +231,17 @@ class _Fetch:
         repository = self.cache.repository(self._name(metainfo))
         return CachePlacement(self.cache, repository, manifest, self.options.set_main)
 
+    def _selected(self, manifest: Manifest) -> list[FileEntry]:
+        return select_entries(manifest, self.options.include, self.options.exclude)
+
+    def _announce_code(self, files: Iterable[FileEntry] | Iterable[TorrentFile]) -> None:
+        sizes = [(file.path, file.size) for file in files]
+        announce_code(sizes, only_safe=self.options.only_safe, report=self.report)
+
+    def _check_contents(self, files: dict[str, Path]) -> None:
+        only_safe, allow_malformed = self.options.only_safe, self.options.allow_malformed
+        check_contents(files, only_safe=only_safe, allow_malformed=allow_malformed, report=self.report)
+
     # --- getting it ----------------------------------------------------------------------------------------------
 
     def _plan(self, metainfo: Metainfo, manifest: Manifest | None) -> FetchPlan:
@@ -229,7 +250,7 @@ class _Fetch:
             name = self._name(metainfo)
             return FetchPlan(name, "", self.cache.repository(name).snapshots, files)
         placement = self._placement(metainfo, manifest)
-        entries = select_entries(manifest, self.options.include, self.options.exclude)
+        entries = self._selected(manifest)
         copies = find_copies(self.cache, entries)
         files = tuple(
             PlannedFile(e, "here" if placement.held(e) else "reuse" if copies.get(e.sha256) else "download")
@@ -239,7 +260,7 @@ class _Fetch:
 
     def _fetch(self, metainfo: Metainfo, manifest: Manifest) -> FetchResult:
         placement = self._placement(metainfo, manifest)
-        entries = select_entries(manifest, self.options.include, self.options.exclude)
+        entries = self._selected(manifest)
         staging = Staging(placement.staging_parent, metainfo.info_hash)
         with hold(staging.lock, on_wait=lambda: self.report(Note("Another fetch of this release runs; waiting."))):
             placement.check_conflicts()
@@ -259,6 +280,8 @@ class _Fetch:
                 staged.update(staged_files(transfer))
                 received = transfer.received
             here = tuple(entry.path for entry in kept)
+            held = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
+            self._check_contents({path: file.path for path, file in staged.items()} | held)
             placement.place(VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard()
             whole = all(placement.held(entry) is not None for entry in manifest.files)
@@ -295,9 +318,9 @@ class _Fetch:
             transfer = self._transfer(metainfo, sized, staging)
             torrent = transfer.run(self._magnet(), self.peers)
             staged = staged_files(transfer)
-            manifest = manifest_from_pieces(
-                metainfo, {path: file.path for path, file in staged.items()}, self._name(metainfo), self.report
-            )
+            located = {path: file.path for path, file in staged.items()}
+            manifest = manifest_from_pieces(metainfo, located, self._name(metainfo), self.report)
+            self._check_contents(located)
             placement = self._placement(metainfo, manifest)
             placement.check_conflicts()
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))

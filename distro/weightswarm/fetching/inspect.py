@@ -9,6 +9,7 @@ from pathlib import Path
 from weightswarm.cache import ModelCache
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.source import Wanted, network_for, resolve_source
+from weightswarm.formats import code_by_name
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Difference, Metainfo, differences
@@ -19,11 +20,13 @@ from weightswarm.swarm import NetworkOptions, Swarm
 
 @dataclass(frozen=True, slots=True)
 class DescribedFile:
-    """One file: `size` in bytes; `sha256` hex, None where no manifest says."""
+    """One file: `size` in bytes; `sha256` hex, None where no manifest says; `code` why it may run some when loaded, by
+    its name."""
 
     path: str
     size: int
     sha256: str | None
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,16 @@ def _manifest_file(path: Path) -> Manifest | None:
         return None
 
 
+def _described(path: str, size: int, sha256: str | None) -> DescribedFile:
+    kind = code_by_name(path)
+    return DescribedFile(path, size, sha256, None if kind is None else kind.value)
+
+
 def _describe(wanted: Wanted | None, manifest: Manifest | None, metainfo: Metainfo | None = None) -> Description:
     if manifest is not None:
-        files = tuple(DescribedFile(e.path, e.size, e.sha256) for e in manifest.files)
+        files = tuple(_described(e.path, e.size, e.sha256) for e in manifest.files)
     else:
-        files = tuple(DescribedFile(f.path, f.size, None) for f in metainfo.files) if metainfo else ()
+        files = tuple(_described(f.path, f.size, None) for f in metainfo.files) if metainfo else ()
     magnet = wanted.magnet if wanted else None
     return Description(
         name=manifest.name if manifest else None,

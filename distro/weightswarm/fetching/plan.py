@@ -10,6 +10,7 @@ from pathlib import Path
 
 from weightswarm.cache import Placement, StagedFile, Staging
 from weightswarm.errors import InvalidInput, OutOfSpace
+from weightswarm.formats import code_by_name
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.storage import FileIdentity, OpenFolder, allocated_bytes, clone_or_copy, free_bytes, storage_errors
@@ -24,6 +25,12 @@ class PlannedFile:
 
     entry: FileEntry
     source: str
+
+    @property
+    def code(self) -> str | None:
+        """Why it may run code when it is loaded, by its name; None when nothing says so."""
+        kind = code_by_name(self.entry.path)
+        return None if kind is None else kind.value
 
 
 @dataclass(frozen=True, slots=True)
