@@ -29,5 +29,6 @@ def code_by_name(path: str) -> Code | None:
 
 
 def suffix_of(path: str) -> str:
-    """Return what follows the last dot of a file's name, in lower case."""
-    return path.rpartition("/")[2].rpartition(".")[2].lower()
+    """Return what follows the last dot of a file's name, in lower case; nothing where there is none."""
+    _, dot, suffix = path.rpartition("/")[2].rpartition(".")
+    return suffix.lower() if dot else ""

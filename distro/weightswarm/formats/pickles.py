@@ -49,7 +49,8 @@ _TO_MARK = {
     **dict.fromkeys(b"eu\x90", (1, 0)),
     ord("1"): (0, 0),
 }
-_NAMES = b"c\x93\x82\x83\x84"
+# Numbers of registered names (\x82 to \x84) are not among them: nobody has registered any.
+_NAMES = b"c\x93"
 _CALLS = b"Rob\x81\x92"
 _PROTOCOL, _STOP, _MARK, _POP, _INSTANCE = 0x80, ord("."), ord("("), ord("0"), ord("i")
 _VERSIONS = [bytes([version]) for version in range(6)]
@@ -71,15 +72,13 @@ _COMPRESSED: tuple[tuple[re.Pattern[bytes], Callable[[], _Decompressor]], ...] =
 
 def holds_pickle(source: Source) -> bool:
     """Tell whether a loader that takes pickles would find one in these bytes. Raises `OSError` as reading does."""
-    if _is_pickle(source):
+    if _is_unpickled(source):
         return True
-    head = source.read(0, 512)
+    head = source.read(0, 6)
     for pattern, opened in _COMPRESSED:
         if pattern.match(head):
             unpacked = _unpacked(source, opened())
-            return unpacked is not None and (_is_pickle(unpacked) or _in_members(tar_members(unpacked)))
-    if head.startswith(b"\x93NUMPY"):
-        return _OBJECT_ARRAY.search(source.read(0, 4096)) is not None
+            return unpacked is not None and (_is_unpickled(unpacked) or _in_members(tar_members(unpacked)))
     return _in_members(zip_members(source) if head.startswith(b"PK") else tar_members(source))
 
 
@@ -87,7 +86,14 @@ def _in_members(members: list[tuple[str, Source]]) -> bool:
     """Tell whether a member of an archive is a pickle, by its name or its content."""
     if any(code_by_name(name) is Code.PICKLE or name == "pickle" for name, _ in members):
         return True
-    return any(_is_pickle(member) for _, member in members)
+    return any(_is_unpickled(member) for _, member in members)
+
+
+def _is_unpickled(source: Source) -> bool:
+    """Tell a bare pickle, and numpy's array with one inside."""
+    if source.read(0, 6) == b"\x93NUMPY":
+        return _OBJECT_ARRAY.search(source.read(0, 4096)) is not None
+    return _is_pickle(source)
 
 
 def _unpacked(source: Source, decompressor: _Decompressor) -> Source | None:
