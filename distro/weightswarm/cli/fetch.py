@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from weightswarm.cli import signals
+from weightswarm.cli import exit_codes, signals
 from weightswarm.cli.options import (
     TRACKER_SCHEMES,
     WEB_SEED_SCHEMES,
@@ -65,7 +65,7 @@ def fetch_command(
     quiet: bool,
     as_json: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Fetch a model into the model cache, every file verified, and print the path a loader opens.
 
     SOURCE is a magnet link in quotes, `-` for one on stdin, a file that holds one, a .torrent file or URL, an
@@ -91,15 +91,17 @@ def fetch_command(
         if dry_run:
             plan = api.plan_fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
             _show_plan(plan, as_json)
-            return
+            return exit_codes.DONE
         try:
             result = api.fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
-        except (KeyboardInterrupt, signals.Terminated):
-            report(Note("Stopped. What came is kept: the same command goes on from there."))
-            raise
+        except signals.Stopped as stopped:
+            if stopped.words is not None:
+                report(Note(f"What came is kept: the same command goes on from there. {stopped.words}"))
+            return stopped.code
     _show_result(result, quiet, as_json, in_cache=local_dir is None)
     if keep_seeding:
         _seed(result, cache_dir, network, quiet)
+    return exit_codes.DONE
 
 
 def _read(path: str) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -72,26 +72,33 @@ def run() -> int:
         click.echo(f"Error: {error.format_message()}", err=True)
         return exit_codes.FAILURE
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing is left to say, and Python may not try to flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone; nothing is left to say.
         return exit_codes.FAILURE
     except OSError as error:
         # What no room turned into an error of its own, such as a full disk behind stdout.
-        click.echo(f"Error: {error.filename or 'output'}: {error.strerror or error}", err=True)
+        _tell(f"Error: {error.filename or 'output'}: {error.strerror or error}")
         return exit_codes.FAILURE
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+    except click.Abort:
+        # A question met the end of stdin.
+        _tell("Interrupted.")
         return exit_codes.INTERRUPTED
-    except signals.Terminated:
-        click.echo("Terminated.", err=True)
-        return exit_codes.TERMINATED
+    except signals.Stopped as stopped:
+        if stopped.words is not None:
+            _tell(stopped.words)
+        return stopped.code
     return outcome if isinstance(outcome, int) else exit_codes.DONE
 
 
+def _tell(text: str) -> None:
+    # stderr may be a pipe that nobody reads.
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
 def _say(error: WeightswarmError) -> int:
-    click.echo(f"Error: {error}", err=True)
+    _tell(f"Error: {error}")
     if error.hint is not None:
-        click.echo(f"Hint: {error.hint}", err=True)
+        _tell(f"Hint: {error.hint}")
     return exit_codes.exit_code(error)
 
 

@@ -122,8 +122,9 @@ def network_options(command: F) -> F:
 
 def network_from(options: dict[str, Any]) -> NetworkOptions:
     """Return the network options, taking them out of a command's arguments."""
-    from weightswarm.swarm import Network, NetworkOptions
+    from weightswarm.swarm import Network, NetworkOptions, leave_sessions_to_the_process
 
+    leave_sessions_to_the_process()
     return NetworkOptions(
         network=Network(options.pop("network_choice")),
         listen=options.pop("listen"),

@@ -76,11 +76,9 @@ def seed_command(
                 on_ready=ready,
                 report=report,
             )
-    except KeyboardInterrupt:
+    except signals.Stopped as stopped:
         # The usual way to end a seed is no misfortune: the summary below says what there is to say.
-        ended = exit_codes.INTERRUPTED
-    except signals.Terminated:
-        ended = exit_codes.TERMINATED
+        ended = stopped.code
     finally:
         if not quiet:
             for each in seeded:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from weightswarm.errors import InvalidMetainfo, SwarmTimeout
+from weightswarm.fetching.patience import Patience
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, parse_info_dict, with_piece_layers
 from weightswarm.progress import Phase, Progress, Report
@@ -62,10 +63,10 @@ def ask_swarm(
     """
     torrent = swarm.add_magnet(magnet)
     attempts = Attempts(trackers=len(magnet.trackers))
-    started = time.monotonic()
+    patience = Patience(timeout, time.monotonic())
     reported = 0.0
     try:
-        while (now := time.monotonic()) - started < timeout:
+        while not patience.over:
             for event in swarm.poll(0.1):
                 attempts.take(event)
                 if isinstance(event, MetadataReceived) and event.torrent is torrent:
@@ -73,6 +74,10 @@ def ask_swarm(
                     return _with_layers(swarm, torrent, metainfo), torrent.known_peers()
                 if isinstance(event, TorrentFailed) and event.torrent is torrent:
                     raise InvalidMetainfo(event.reason)
+            now = time.monotonic()
+            patience.look((), now)
+            if patience.search_due():
+                torrent.search_again()
             if now - reported >= _REPORT_SECONDS:
                 reported = now
                 report(Progress(Phase.METADATA, peers=torrent.status.peers, note=attempts.describe(swarm, torrent)))

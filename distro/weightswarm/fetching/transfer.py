@@ -12,6 +12,7 @@ from weightswarm.cache import StagedFile, Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
 from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import PieceOrder
+from weightswarm.fetching.patience import Patience
 from weightswarm.fetching.verification import StagedVerification
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap, with_piece_layers
@@ -121,8 +122,7 @@ class Transfer:
         return self.metainfo if layers is None else with_piece_layers(self.metainfo, layers)
 
     def _loop(self, torrent: Torrent, attempts: Attempts) -> bool:
-        moved = time.monotonic()
-        last: tuple[object, ...] = ()
+        patience = Patience(self.timeout, time.monotonic())
         next_report = next_flush = next_order = 0.0
         while len(self._verification.done) < len(self.expectations):
             for event in self.swarm.poll(0.02 if self._verification.busy else 0.1):
@@ -143,11 +143,12 @@ class Transfer:
                 next_report = now + _REPORT_SECONDS
                 self._show(torrent)
             status = torrent.status
-            here = (status.received, status.done, status.progress, self._verification.hashed)
-            if here != last:
-                moved, last = now, here
-            elif now - moved > self.timeout:
+            checked = status.progress if status.checking else 1.0
+            patience.look((status.done, checked, self._verification.hashed), now)
+            if patience.over:
                 raise self._stalled(torrent, attempts)
+            if patience.search_due():
+                torrent.search_again()
         self._show(torrent)
         return True
 

@@ -6,6 +6,7 @@ Both ways a message is its length in 4 bytes and a marshalled tuple: parent and 
 from __future__ import annotations
 
 import marshal
+import os
 import sys
 
 from weightswarm.hashing.computing import Changed, Computing, Unreadable, mapped
@@ -26,7 +27,11 @@ def serve() -> None:
             answer = ("changed", error.args)
         except Unreadable as error:
             answer = ("unreadable", error.args)
-        send(sys.stdout.buffer, answer)
+        try:
+            send(sys.stdout.buffer, answer)
+        except BrokenPipeError:
+            # The parent was ended. Python's own end would try to write again, and complain.
+            os._exit(1)
 
 
 def send(pipe: IO[bytes], message: tuple[str, Any]) -> None:

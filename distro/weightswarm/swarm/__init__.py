@@ -5,6 +5,7 @@ Nothing here is proof of anything: what libtorrent calls finished is still hashe
 
 from typing import TYPE_CHECKING
 
+from weightswarm.swarm.lifetime import leave_sessions_to_the_process
 from weightswarm.swarm.network import Network, NetworkOptions
 
 # The engine is loaded by whoever opens a session, not by whoever names options for one.
@@ -47,6 +48,7 @@ __all__ = [
     "TorrentStatus",
     "TrackerFailed",
     "TrackerReplied",
+    "leave_sessions_to_the_process",
 ]
 
 

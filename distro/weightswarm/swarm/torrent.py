@@ -37,13 +37,14 @@ class TorrentStatus:
 class Torrent:
     """A torrent that a `Swarm` holds. `status` is refreshed by `Swarm.poll`.
 
-    `peer_id` is what peers know this session by: 20 bytes (BEP 3).
+    `peer_id` is what peers know this session by: 20 bytes (BEP 3). `given` are the peers that it was told of.
     """
 
     def __init__(self, handle: lt.torrent_handle, info_hash: InfoHash, peer_id: bytes) -> None:
         self.handle = handle
         self.info_hash = info_hash
         self.peer_id = peer_id
+        self.given: set[PeerAddress] = set()
         self.status = TorrentStatus()
 
     def flush(self) -> None:
@@ -79,7 +80,19 @@ class Torrent:
 
     def connect(self, peer: PeerAddress) -> None:
         """Try a peer given by its literal address."""
+        self.given.add(peer)
         self.handle.connect_peer((peer.host, peer.port))
+
+    def search_again(self) -> None:
+        """Ask trackers and the DHT for peers before their time, and try those again that were given.
+
+        libtorrent asks a tracker when that said to, mostly after half an hour, and gives a peer up that it failed to
+        reach three times.
+        """
+        self.handle.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
+        self.handle.force_dht_announce()
+        for peer in self.given:
+            self.handle.connect_peer((peer.host, peer.port))
 
     def known_peers(self) -> tuple[PeerAddress, ...]:
         """Return the addresses of connected peers that could be dialled again: those that were dialled."""
