@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
+FUZZ_VENV := .venv-fuzz
 export WEIGHTSWARM_NETWORK ?= loopback
 export MODEL
 # The tests start hundreds of commands; none should compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench lint types layers check packages format clean
+.PHONY: demo test bench fuzz lint types layers check packages format clean
 
 demo: $(VENV)/demo  ## publish, seed, fetch, verify and open a model on this machine alone; MODEL=path for your own
 	$(BIN)/weightswarm demo $${MODEL:+"$$MODEL"}
@@ -21,6 +22,12 @@ bench:  ## weightswarm, installed as users have it, beside its peers; BENCH='--o
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check '.[bench]'
 	tests/install_packages aria2 curl iproute2 mktorrent nginx-light openssl opentracker
 	PYTHONPATH=tests:. $(BENCH_VENV)/bin/python -m benchmarks $(BENCH)
+
+fuzz:  ## the parsers under atheris, FUZZ_SECONDS (120) each; FUZZ='magnet manifest' for some, FUZZ_KEEP=1 to grow the corpus
+	test -x $(FUZZ_VENV)/bin/python || $(PYTHON) -m venv $(FUZZ_VENV)
+	$(FUZZ_VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[fuzz]' || \
+		{ echo 'NOT FUZZED: atheris has no wheel for this Python; PYTHON=python3.11 has one'; exit 1; }
+	$(FUZZ_VENV)/bin/python tests/fuzz $(FUZZ)
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -53,4 +60,4 @@ $(VENV)/demo $(VENV)/test: $(VENV)/%: setup.cfg pyproject.toml Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build *.egg-info distro/*.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(FUZZ_VENV) .fuzz build *.egg-info distro/*.egg-info

@@ -145,7 +145,11 @@ def test_nesting_is_bounded(opening: bytes, closing: bytes) -> None:
 def test_the_count_of_values_is_bounded() -> None:
     assert len(bdecode(b"l" + b"0:" * 10_000 + b"e")) == 10_000
     with pytest.raises(InvalidMetainfo, match="2,000,000 values"):
-        bdecode(b"l" + b"0:" * 2_000_001 + b"e")
+        bdecode(b"l" + (b"l" + b"0:" * 200_000 + b"e") * 10 + b"e")
+    with pytest.raises(InvalidMetainfo, match="list holds more than 250,000 items"):
+        bdecode(b"l" + b"0:" * 250_001 + b"e")
+    with pytest.raises(InvalidMetainfo, match="dictionary holds more than 250,000 items"):
+        bdecode(b"d" + b"".join(b"6:%06d0:" % number for number in range(250_001)) + b"e")
 
 
 @pytest.mark.parametrize("value", ["text", None, 1.5, (1,), {"text": 1}, [None]])

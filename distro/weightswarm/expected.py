@@ -119,7 +119,9 @@ def expected_by_file(path: Path) -> Expected:
 def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
     """Read `sha256sum`'s lines: digest, space, space or `*`, path."""
     if len(data) > _MAX_SUMS_BYTES or data.count(b"\n") > _MAX_LINES:
-        raise InvalidInput(f"{path} is no SHA256SUMS file: it is over {_MAX_SUMS_BYTES:,} bytes or {_MAX_LINES:,} lines")
+        raise InvalidInput(
+            f"{path} is no SHA256SUMS file: it is over {_MAX_SUMS_BYTES:,} bytes or {_MAX_LINES:,} lines"
+        )
     expectations = []
     for number, raw in enumerate(data.splitlines(), 1):
         line = raw.decode("utf-8", "replace")

@@ -65,7 +65,7 @@ def note_verified(record: ReleaseRecord) -> None:
     try:
         same = _read(folder / "manifest.json") == record.manifest.to_bytes()
         facts = json.loads(_read(folder / "record.json"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if same and isinstance(facts, dict):
         with storage_errors(folder), _opened(record) as opened:
@@ -94,7 +94,7 @@ def load_record(repository: Repository, revision: str) -> ReleaseRecord | None:
         info_hash = _info_hash(document)
         paths = {str(path) for path in document["paths"]}
         verified = str(document["verified"])
-    except (OSError, ValueError, KeyError, TypeError, InvalidManifest, InvalidInput):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, InvalidManifest, InvalidInput):
         return None
     if manifest.revision != revision:
         return None
@@ -119,7 +119,7 @@ def find_by_info_hash(cache: ModelCache, info_hash: InfoHash, name: str | None =
             try:
                 document = json.loads(_read(repository.record(revision) / "record.json"))
                 found = _info_hash(document)
-            except (OSError, ValueError, KeyError, TypeError, InvalidInput):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, InvalidInput):
                 continue
             if found is not None and found.matches(info_hash):
                 record = load_record(repository, revision)

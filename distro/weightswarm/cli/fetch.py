@@ -149,7 +149,7 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
         return
     if not quiet:
         if result.verified_before is not None:
-            when = result.verified_before.replace("T", " ")
+            when = printable(result.verified_before.replace("T", " "))
             click.echo(f"Already here, verified {when}; to verify it now: weightswarm verify {result.name}", err=True)
             click.echo(str(result.path))
             return

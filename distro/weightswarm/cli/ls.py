@@ -9,6 +9,7 @@ import click
 
 from weightswarm.cli.options import cache_options, option
 from weightswarm.cli.reporting import size_text
+from weightswarm.errors import printable
 
 
 @click.command("ls")
@@ -32,5 +33,5 @@ def ls_command(cache_dir: str | None, as_json: bool) -> None:
         verified = (release.verified or "never verified").replace("T", " ").removesuffix("Z")
         click.echo(
             f"{release.name:<{width}}  {release.revision[:8]}{mark}  {size_text(release.size_on_disk):>9}"
-            f"  {release.state:<8}  {verified}"
+            f"  {release.state:<8}  {printable(verified)}"
         )

@@ -23,6 +23,8 @@ from weightswarm.swarm import (
 _REPORT_SECONDS = 0.5
 _LAYER_SECONDS = 3.0
 _LAYER_POLL_SECONDS = 0.01
+_SHOWN = 200
+"""Characters of a tracker's URL and of its reason: either may be as long as it likes."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Attempts:
         if self.trackers:
             parts.append(f"{len(self.answered)} of {self.trackers} trackers answered")
             silent = {url: reason for url, reason in self.failed.items() if url not in self.answered}
-            parts += [f"{url}: {reason}" for url, reason in list(silent.items())[:2]]
+            parts += [f"{url[:_SHOWN]}: {reason[:_SHOWN]}" for url, reason in list(silent.items())[:2]]
         if nodes := swarm.dht_nodes():
             parts.append(f"{nodes} DHT nodes")
         status = torrent.status
