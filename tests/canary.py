@@ -6,14 +6,18 @@ INSIDE is where everything leads that must not be reached. Each hit is a line `t
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import sys
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PORTS = (22, 80, 7000, 7001, 7002, 7003)
 SERVER_PORT = 8080
+PEER_PORT = 7000
 CLOSED = ("127.0.0.1", "169.254.169.254", "100.64.0.9", "192.168.9.9")
 
 
@@ -42,7 +46,10 @@ def _watch(port: int) -> None:
         while True:
             connection, _ = listener.accept()
             print("tcp", *connection.getsockname()[:2], flush=True)
-            connection.close()
+            if connection.getsockname()[:2] == (sys.argv[1], PEER_PORT):
+                threading.Thread(target=_exchange, args=(connection,), daemon=True).start()
+            else:
+                connection.close()
 
     def receive() -> None:
         while True:
@@ -51,6 +58,33 @@ def _watch(port: int) -> None:
 
     for task in (accept, receive):
         threading.Thread(target=task, daemon=True).start()
+
+
+def _exchange(connection: socket.socket) -> None:
+    """Speak as a peer that knows others (BEP 10, BEP 11): closed ones all, but one."""
+    with suppress(OSError, AttributeError, TimeoutError), connection:
+        connection.settimeout(3)
+        theirs = connection.recv(68)
+        if not theirs.startswith(b"\x13BitTorrent"):
+            return
+        connection.sendall(theirs[:20] + bytes((0, 0, 0, 0, 0, 0x10, 0, 0)) + theirs[28:48] + b"-XX0000-hostile peer")
+        connection.sendall(_message(b"\x14\x00d1:md6:ut_pexi1eee"))
+        received = theirs
+        while (named := re.search(rb"6:ut_pexi(\d+)e", received)) is None:
+            received += connection.recv(65536)
+        outside, inside = sys.argv[1:]
+        closed = [compact(host, port) for host in (inside, *CLOSED) for port in (7001, 7002)]
+        peers = b"".join((*closed, compact(outside, 22), compact(outside, 80), compact(outside, 7003)))
+        flags = bytes(len(peers) // 6)
+        added = b"5:added%d:%b7:added.f%d:%b" % (len(peers), peers, len(flags), flags)
+        connection.sendall(_message(bytes((0x14, int(named[1]))) + b"d" + added + b"e"))
+        print("server exchanged", flush=True)
+        connection.recv(65536)
+        time.sleep(10)
+
+
+def _message(payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + payload
 
 
 class Server(BaseHTTPRequestHandler):

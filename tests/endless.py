@@ -155,6 +155,10 @@ class Server:
         """Return the URL of a folder that answers so."""
         return f"http://127.0.0.1:{self.listener.getsockname()[1]}/{answer}/"
 
+    def tracker(self, answer: str) -> str:
+        """Return the URL of a tracker that answers so: libtorrent asks none on loopback by any other path."""
+        return self.url(f"announce/{answer}")
+
     def close(self) -> None:
         """End every connection."""
         for each in (self.listener, *self._open):
@@ -178,7 +182,8 @@ class Server:
                 if not (part := connection.recv(65536)):
                     return
                 request += part
-            name = request.split(b" ")[1].split(b"/")[1].split(b"?")[0].decode()
+            parts = request.split(b" ")[1].partition(b"?")[0].decode().split("/")[1:]
+            name = parts[1] if parts[0] == "announce" else parts[0]
             self.asked[name] = self.asked.get(name, 0) + 1
             span = _RANGE.search(request)
             ANSWERS[name](connection, int(span[1]) if span else 0, int(span[2]) if span else 0)
@@ -204,6 +209,8 @@ def udp_tracker(kind: str) -> Iterator[str]:
         with suppress(OSError):
             for _ in range(1000):
                 data, asker = server.recvfrom(2048)
+                if asker is None:  # shut down
+                    return
                 if kind == "garbage":
                     server.sendto(data[::-1] * 20, asker)
                 elif len(data) == 16:

@@ -5,12 +5,16 @@ All of this runs at `--network public`, in a namespace whose only way out leads 
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -19,12 +23,15 @@ import pytest
 import canary
 from hostile import NAME, NOWHERE, refused, release_of, wait_until
 from namespaces import Host, network
-from running import CommandLine, Outcome
+from running import CommandLine, Outcome, Seeder
+from weightswarm.errors import NetworkFailure
+from weightswarm.magnet import PeerAddress
 from weightswarm.metainfo import bdecode, bencode
 from weightswarm.reach import Network, Refused, check_stranger, connect, is_closed
+from weightswarm.registry import download_metainfo
 from weightswarm.swarm.network import MAX_PEERS, MAX_TRACKERS, MAX_WEB_SEEDS, NetworkOptions, Sieve
-from weightswarm.swarm.resolving import MAX_THREADS
-from weightswarm.magnet import PeerAddress
+from weightswarm.swarm.resolving import MAX_THREADS, Resolver
+from weightswarm.swarm.upstream import Failed, Limits, Upstream
 
 OUTSIDE = "203.0.113.9"
 """Stands for the rest of the world: a documentation address (RFC 5737), which nothing of ours treats as special."""
@@ -134,7 +141,7 @@ def test_a_torrent_that_names_private_addresses_reaches_none(
     hosts = spellings(trap.inside)
     http = [f"http://{host}:7000/announce".encode() for host in hosts]
     torrent = torrent_with(
-        model, tmp_path / "t.torrent", announce=http[0], announce_list=[http, [b"udp://%s:7000" % trap.inside.encode()]],
+        model, tmp_path / "t.torrent", announce=http[0], announce_list=[http, [f"udp://{trap.inside}:7000".encode()]],
         url_list=[*http, b"file:///etc/passwd", b"ftp://127.0.0.1/"], httpseeds=http,
         nodes=[[host.strip("[]").encode(), 7000] for host in hosts],
     )  # fmt: skip
@@ -195,11 +202,13 @@ def test_the_url_of_a_torrent_may_not_redirect_into_a_private_network(cli: Comma
 
 
 @pytest.mark.namespaces
-def test_peers_that_a_tracker_hands_out_are_dialled_in_the_open_alone(cli: CommandLine, trap: Trap) -> None:
+def test_peers_that_a_tracker_or_a_peer_hands_out_are_dialled_in_the_open_alone(cli: CommandLine, trap: Trap) -> None:
     outcome = fetched(cli, f"{NOWHERE}&tr={SERVER}/announce")
 
     refused(outcome, 4, "metadata")
-    assert trap.hits() == {f"tcp {OUTSIDE} 7000"}, "the open one is dialled: the tracker's answer arrived"
+    # The open ones are dialled: the tracker's answer arrived, and what the peer it named says of others (BEP 11).
+    assert trap.hits() == {f"tcp {OUTSIDE} 7000", f"tcp {OUTSIDE} 7003"}
+    assert "server exchanged" in trap.lines()
     assert outcome.stderr.count("left alone at --network public") == 1
 
 
@@ -211,3 +220,168 @@ def test_at_lan_private_addresses_are_open_and_the_clouds_own_is_not(cli: Comman
     refused(cli("fetch", link, "--network", "lan", "--timeout", "3"), 4)
 
     assert trap.hits() == {f"tcp {trap.inside} 7000"}
+
+
+@pytest.mark.namespaces
+def test_who_comes_from_near_by_himself_is_let_in_at_public(cli: CommandLine, seeder: Seeder, model: Path) -> None:
+    """A laboratory's machines find and serve each other at the default level too: nobody else named them."""
+    with network(hosts=2) as (first, second):
+        with first.commands():
+            seeding = seeder(model, "--name", NAME, "--network", "public", "--listen", "0.0.0.0:7100")
+        with second.commands():
+            link = seeding.magnet.partition("&x.pe=")[0]
+            cli.ok("fetch", link, "--network", "public", "--peer", f"{first.address}:7100", "--timeout", "50")
+            cli.ok("fetch", link, "--network", "public", "--timeout", "50", "--local-dir", "by-local-discovery")
+
+
+# --- the rules themselves --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1",
+     "169.254.169.254", "169.254.0.1", "192.0.0.192", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1",
+     "255.255.255.255", "::", "::1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::10.0.0.1", "64:ff9b::10.0.0.1",
+     "64:ff9b::169.254.169.254", "64:ff9b:1::1", "2002:a00:1::", "2002:7f00:1::1", "2001::1", "fc00::1",
+     "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "localhost", "LocalHost", "localhost.",
+     "a.localhost"],
+)  # fmt: skip
+def test_what_is_not_the_internet_is_closed_at_public(address: str, figure: Figure) -> None:
+    assert is_closed(address, Network.PUBLIC)
+    with pytest.raises(Refused):
+        check_stranger("http", (address, 7000), Network.PUBLIC)
+    figure("kinds of closed addresses", 1)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "1.1.1.1", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0", "169.253.255.255",
+     "11.0.0.0", "192.167.255.255", "223.255.255.255", "2606:4700::1", "64:ff9b::8.8.8.8", "2002:808:808::", "2a00::1"],
+)  # fmt: skip
+def test_the_internet_is_open_at_public(address: str) -> None:
+    assert not is_closed(address, Network.PUBLIC)
+
+
+@pytest.mark.parametrize(("address", "closed"), [
+    ("10.0.0.1", False), ("192.168.1.1", False), ("169.254.3.3", False), ("fd00::1", False), ("fe80::1", False),
+    ("127.0.0.1", True), ("::1", True), ("0.0.0.0", True), ("169.254.169.254", True), ("fd00:ec2::254", True),
+    ("100.100.100.200", True), ("::ffff:127.0.0.1", True), ("64:ff9b::127.0.0.1", True), ("224.0.0.1", True),
+])  # fmt: skip
+def test_at_lan_neighbours_are_open_and_this_machine_is_not(address: str, closed: bool) -> None:
+    assert is_closed(address, Network.LAN) is closed
+
+
+@pytest.mark.parametrize(("scheme", "port", "fine"), [
+    ("http", 80, True), ("https", 443, True), ("http", 22, False), ("http", 1023, False), ("http", 1024, True),
+    ("udp", 80, False), ("udp", 1023, False), ("udp", 6969, True), ("peer", 443, False), ("peer", 6881, True),
+    ("http", 0, False),
+])  # fmt: skip
+def test_ports_of_other_services_are_closed_to_strangers(scheme: str, port: int, fine: bool) -> None:
+    if fine:
+        check_stranger(scheme, ("8.8.8.8", port), Network.PUBLIC)
+        return
+    with pytest.raises(Refused, match=f"port {port}"):
+        check_stranger(scheme, ("8.8.8.8", port), Network.PUBLIC)
+
+
+def test_what_is_judged_is_what_is_dialled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked up once: an answer that changes between check and connection (DNS rebinding) changes nothing."""
+    answers = iter(["127.0.0.1", "8.8.8.8"])
+    asked = []
+
+    def resolver(host: str, port: int, **_: object) -> list[object]:
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    with pytest.raises(Refused, match=r"127\.0\.0\.1 is not open"):
+        connect(("rebinding.example", 7000), Network.PUBLIC, named=False, deadline=time.monotonic() + 5)
+    assert asked == ["rebinding.example"]
+
+
+def test_of_twenty_thousand_a_bounded_number_is_used(figure: Figure) -> None:
+    named = PeerAddress("10.0.0.1", 22)
+    sieve = Sieve(NetworkOptions(trackers=("http://10.0.0.1/own",), peers=(named,)))
+    many = range(20_000)
+
+    trackers = sieve.trackers([*(f"udp://t{i}.example:6969" for i in many), "http://10.0.0.1/own"])
+    web_seeds = sieve.web_seeds(f"https://w{i}.example/" for i in many)
+    peers = sieve.peers(PeerAddress(f"9.9.{i // 250}.{i % 250}", 6881) for i in many)
+
+    assert (len(trackers), len(web_seeds), len(peers)) == (MAX_TRACKERS, MAX_WEB_SEEDS, MAX_PEERS + 1)
+    assert trackers[0] == "http://10.0.0.1/own", "the user's own come first"
+    assert peers[0] == named
+    assert sieve.summary() == (
+        "Not asked, though the link or torrent names it: 19,937 trackers beyond the first; 19,968 web seeds beyond the"
+        " first; 19,800 peers beyond the first"
+    )
+    assert sieve.summary() == "", "said once"
+    figure("surplus trackers, web seeds and peers left out", 59_705)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:///etc/passwd", "ftp://t.example/", "ws://t.example/", "wss://t.example/", "gopher://t.example:7000/",
+     "http://", "http://[::1", "http://t.example:x/", "udp://"],
+)  # fmt: skip
+def test_no_other_scheme_is_asked_even_if_the_user_names_it(url: str) -> None:
+    sieve = Sieve(NetworkOptions(trackers=(url,), web_seeds=(url,)))
+
+    assert (sieve.trackers([url]), sieve.web_seeds([url])) == ([], [])
+    assert url in sieve.summary()
+
+
+def test_names_are_looked_up_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: hanging.wait(20) and [])
+    before = threading.active_count()
+    resolver: Resolver[None] = Resolver()
+
+    resolver.ask((PeerAddress(f"p{i}.example", 6881) for i in range(500)), None)
+
+    assert threading.active_count() - before <= MAX_THREADS
+    hanging.set()
+
+
+# --- credentials -----------------------------------------------------------------------------------------------------
+
+
+def test_credentials_in_a_url_go_to_its_own_server_alone(tmp_path: Path) -> None:
+    with recording(None) as (target, seen_there), recording(f"{target}/file") as (origin, seen_here):
+        url = origin.replace("http://", "http://user:secret@")
+        source = Upstream(Limits(Network.LOOPBACK, frozenset()))
+        with suppress(Failed):
+            list(source.read(f"{url}/file", 0, 3))
+        source.close()
+        with pytest.raises(NetworkFailure, match="404"):
+            download_metainfo(f"{url}/x.torrent", timeout=10, network=Network.LOOPBACK)
+
+    assert [headers.get("Authorization") for headers in seen_here] == ["Basic dXNlcjpzZWNyZXQ="] * 2
+    assert [headers.get("Authorization") for headers in seen_there] == [None] * 2
+
+
+@contextmanager
+def recording(redirect: str | None) -> Iterator[tuple[str, list[Message]]]:
+    """Run a server that notes headers and redirects, or knows nothing."""
+    seen: list[Message] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers)
+            self.send_response(404 if redirect is None else 302)
+            self.send_header("Location", redirect or "")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -281,12 +281,13 @@ class Swarm:
             self._use(address, purpose)
 
     def _use(self, address: PeerAddress, purpose: _Purpose) -> None:
-        opened = purpose.named and self._open(address.host)
+        if purpose.named:
+            self._open(address.host)
         if purpose.dht:
             self._session.add_dht_node((address.host, address.port))
         elif purpose.tracker:
             # It may have been asked, and refused, before its address was known to be the user's own choice.
-            for handle in self._torrents if opened else ():
+            for handle in self._torrents if is_closed(address.host, self.options.network) else ():
                 handle.force_reannounce()
         elif purpose.torrent is not None and purpose.torrent.handle in self._torrents:
             if not purpose.named and is_closed(address.host, self.options.network):

@@ -30,6 +30,7 @@ _CHUNK = 256 * 1024
 _SLOW_SECONDS = 10.0
 _SLOW_BYTES = 10 * 1024
 _MAX_SKIP = 16 * 1024 * 1024
+_NO_HEADER = "it sent no whole header in time"
 _SCHEMES = ("http", "https")
 
 
@@ -79,7 +80,7 @@ class Watched(io.RawIOBase):
             view = view[: self._left]
             left = self._deadline - time.monotonic()
             if left <= 0:
-                raise Failed(503, f"it sent no whole header within {HEADER_SECONDS:g} seconds")
+                raise Failed(503, _NO_HEADER)
             self.connection.settimeout(left)
         else:
             self.connection.settimeout(_SLOW_SECONDS)
@@ -87,7 +88,11 @@ class Watched(io.RawIOBase):
         try:
             count = self.connection.recv_into(view)
         except (OSError, ValueError) as error:
-            raise Failed(503, "it stalled" if isinstance(error, TimeoutError) else "the connection broke") from None
+            if not isinstance(error, TimeoutError):
+                raise Failed(503, "the connection broke") from None
+            if self._deadline is None:
+                raise Failed(503, "it stalled") from None
+            raise Failed(503, _NO_HEADER) from None
         self._count(count, time.monotonic() - started)
         return count
 
