@@ -76,6 +76,8 @@ def trap(host: Host, tmp_path: Path) -> Iterator[Trap]:
     """The canary, and names that resolve to where it is."""
     etc, log = tmp_path / "etc", tmp_path / "canary.log"
     etc.mkdir()
+    # Nobody answers there, at once: libtorrent looks names up one after the other, its DHT's first node among them.
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.53\noptions timeout:1 attempts:1\n")
     (etc / "hosts").write_text(f"127.0.0.1 localhost\n{host.address} {INSIDE_NAME}\n")
     with log.open("a") as output:
         command = [*host.prefix, sys.executable, "-u", canary.__file__, OUTSIDE, host.address]
