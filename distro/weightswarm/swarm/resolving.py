@@ -36,15 +36,18 @@ class Resolver(Generic[Purpose]):
         self._answers: SimpleQueue[tuple[PeerAddress, Purpose]] = SimpleQueue()
         self._questions: SimpleQueue[tuple[PeerAddress, Purpose]] = SimpleQueue()
         self._threads = 0
+        self._lock = threading.Lock()
 
     def ask(self, peers: Iterable[PeerAddress], purpose: Purpose) -> None:
         """Start looking `peers` up."""
         for peer in peers:
-            self._questions.put((peer, purpose))
-            if self._threads < MAX_THREADS:
+            with self._lock:
+                self._questions.put((peer, purpose))
+                if self._threads == MAX_THREADS:
+                    continue
                 self._threads += 1
-                # A daemon: a resolver that hangs holds up nothing, not even the end of the program.
-                threading.Thread(target=self._look_up, name="resolve", daemon=True).start()
+            # A daemon: a resolver that hangs holds up nothing, not even the end of the program.
+            threading.Thread(target=self._look_up, name="resolve", daemon=True).start()
 
     def answers(self) -> Iterator[tuple[PeerAddress, Purpose]]:
         """Yield the addresses that were found since the last call."""
@@ -54,7 +57,11 @@ class Resolver(Generic[Purpose]):
 
     def _look_up(self) -> None:
         while True:
-            peer, purpose = self._questions.get()
+            with self._lock:
+                if self._questions.empty():
+                    self._threads -= 1
+                    return
+                peer, purpose = self._questions.get()
             for address in _addresses(peer):
                 self._answers.put((address, purpose))
 
