@@ -108,6 +108,8 @@ class Server(BaseHTTPRequestHandler):
             self.wfile.write(body)
         elif self.path.startswith("/name"):
             self._redirect("http://inside.example:7000/file")
+        elif self.path.startswith("/low"):
+            self._redirect(f"http://{self.outside}:22/file")
         else:
             self._redirect(f"http://{self.inside}:7000/file")
 

@@ -145,7 +145,7 @@ def test_a_torrent_that_names_private_addresses_reaches_none(
     torrent = torrent_with(
         model, tmp_path / "t.torrent", announce=http[0], announce_list=[http, [f"udp://{trap.inside}:7000".encode()]],
         url_list=[*http, b"file:///etc/passwd", b"ftp://127.0.0.1/"], httpseeds=http,
-        nodes=[[host.strip("[]").encode(), 7000] for host in hosts],
+        nodes=[[host.strip("[]").encode(), 7000] for host in (*hosts, OUTSIDE)],
     )  # fmt: skip
 
     outcome = fetched(cli, torrent)
@@ -178,7 +178,7 @@ def test_redirects_into_private_networks_are_not_followed(
 ) -> None:
     torrent = torrent_with(
         model, tmp_path / "t.torrent", announce=f"{SERVER}/announce/redirect".encode(),
-        url_list=[f"{SERVER}/seed/".encode(), f"{SERVER}/name/".encode()],
+        url_list=[f"{SERVER}/seed/".encode(), f"{SERVER}/name/".encode(), f"{SERVER}/low/".encode()],
     )  # fmt: skip
 
     outcome = fetched(cli, torrent)
@@ -188,6 +188,7 @@ def test_redirects_into_private_networks_are_not_followed(
     assert {"server /announce/redirect"} < trap.lines(), "the server was asked, and its redirect not followed"
     assert any("/seed/" in line for line in trap.lines())
     assert any("/name/" in line for line in trap.lines())
+    assert any("/low/" in line for line in trap.lines())
     assert f"The web seed {SERVER}/seed/ is left out: it leads to {trap.inside}:7000" in outcome.stderr
 
 
