@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from weightswarm.errors import Cancelled, SourceChanged, StorageFailure
-from weightswarm.formats import CodeFile, inspect_file
+from weightswarm.formats import CodeFile, Inspection, glance, inspect_file
 from weightswarm.hashing import (
     BATCH_FILES,
     CALL_BYTES,
@@ -118,6 +118,8 @@ class _Wanted:
     expected: Expectation
     size: int = 0
     hashed: int = 0
+    # The first bytes, until they are looked at.
+    head: bytes | None = None
 
     def find(self, findings: list[Finding]) -> bool:
         """Return whether there is something to hash; say what is wrong otherwise."""
@@ -175,8 +177,9 @@ def _check(
         findings = [
             compare(digests, file.expected) for file, (_, digests) in zip(files, extended, strict=True) if digests
         ]
-        for file in files:
+        for file, (_, digests) in zip(files, extended, strict=True):
             file.hashed = file.size
+            file.head = digests.head if digests else None
     except (SourceChanged, StorageFailure):
         findings = [check_file(file.path, file.expected) for file in files]
     looked = [_look(file, code) if finding is None else finding for file, finding in zip(files, findings, strict=True)]
@@ -185,17 +188,24 @@ def _check(
 
 def _look(file: _Wanted, code: list[CodeFile]) -> Finding | None:
     path = file.expected.path
-    try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    seen = glance(path, file.head) if file.head else None
+    file.head = None
+    if seen is None:
         try:
-            seen = inspect_file(path, descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        return Finding(path, Fault.UNREADABLE, error.strerror or str(error))
+            seen = _inspect(path, file.path)
+        except OSError as error:
+            return Finding(path, Fault.UNREADABLE, error.strerror or str(error))
     if seen.code is not None:
         code.append(CodeFile(path, file.size, seen.code, seen.disguised))
     return None if seen.defect is None else Finding(path, Fault.MALFORMED, seen.defect)
+
+
+def _inspect(path: str, file: str) -> Inspection:
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return inspect_file(path, descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_file(

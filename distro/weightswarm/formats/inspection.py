@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from weightswarm.formats.gguf import check_gguf
 from weightswarm.formats.names import Code, code_by_name, suffix_of
-from weightswarm.formats.pickles import holds_pickle
+from weightswarm.formats.pickles import holds_pickle, may_hold_pickle
 from weightswarm.formats.safetensors import check_safetensors
 from weightswarm.formats.source import Malformed, OpenFile, Source
 
-HEAD = 4096
-"""Bytes that are read of every file."""
+_READ = 4096
 _SHOWN = 3
 
 _CHECKS: dict[str, Callable[[Source], None]] = {"safetensors": check_safetensors, "gguf": check_gguf}
@@ -31,13 +30,20 @@ class Inspection:
 _NOTHING = Inspection()
 
 
+def glance(path: str, head: bytes) -> Inspection | None:
+    """Return what can be said of a file by its name and its first `HEAD` bytes; None when it has to be opened."""
+    if (named := code_by_name(path)) is not None:
+        return Inspection(named)
+    return None if suffix_of(path) in _CHECKS or may_hold_pickle(head) else _NOTHING
+
+
 def inspect_file(path: str, descriptor: int) -> Inspection:
     """Look at an open file that a release calls `path`. Raises `OSError` as reading does."""
     named = code_by_name(path)
     if named is not None:
         return Inspection(named)
     check = _CHECKS.get(suffix_of(path))
-    source = OpenFile(descriptor, HEAD)
+    source = OpenFile(descriptor, _READ)
     defect = None
     if check is not None:
         try:

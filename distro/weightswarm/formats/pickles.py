@@ -13,10 +13,12 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from weightswarm.formats.archives import tar_members, zip_members
+from weightswarm.formats.archives import may_be_tar, tar_members, zip_members
 from weightswarm.formats.names import Code, code_by_name
 from weightswarm.formats.source import Source, Unpacked
 
+HEAD = 512
+"""Bytes that tell most files from pickles."""
 _STEPS = 1000
 _LINE = 64 * 1024
 _UNPACKED = 64 * 1024
@@ -68,13 +70,22 @@ _COMPRESSED: tuple[tuple[re.Pattern[bytes], Callable[[], _Decompressor]], ...] =
     (re.compile(rb"BZh[1-9]"), bz2.BZ2Decompressor),
     (re.compile(rb"\xfd7zXZ\0|\x5d\0\0"), lambda: lzma.LZMADecompressor(memlimit=128 * 1024 * 1024)),
 )
+# What needs nothing on the stack may come first; and what numpy and the archives begin with.
+_BEGINNINGS = {*b"(PBx\x1f\xfd\x5d\x93", *(code for code, (popped, _) in _EFFECTS.items() if not popped)}
+
+
+def may_hold_pickle(head: bytes) -> bool:
+    """Tell by a file's first `HEAD` bytes, at little cost, whether it is worth a look: most are not."""
+    return bool(head) and (head[0] in _BEGINNINGS or may_be_tar(head))
 
 
 def holds_pickle(source: Source) -> bool:
     """Tell whether a loader that takes pickles would find one in these bytes. Raises `OSError` as reading does."""
+    head = source.read(0, HEAD)
+    if not may_hold_pickle(head):
+        return False
     if _is_unpickled(source):
         return True
-    head = source.read(0, 6)
     for pattern, opened in _COMPRESSED:
         if pattern.match(head):
             unpacked = _unpacked(source, opened())

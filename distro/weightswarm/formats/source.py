@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import Protocol
 
 
@@ -11,9 +12,11 @@ class Malformed(Exception):
 
 
 class Source(Protocol):
-    """`size` in bytes. `read` returns fewer bytes than asked for at the end alone."""
+    """`read` returns fewer bytes than asked for at the end alone."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
 
     def read(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset` on."""
@@ -25,7 +28,11 @@ class OpenFile:
     def __init__(self, descriptor: int, head: int) -> None:
         self._descriptor = descriptor
         self._head = os.pread(descriptor, head, 0)
-        self.size = os.fstat(descriptor).st_size if len(self._head) == head else len(self._head)
+
+    @cached_property
+    def size(self) -> int:
+        """See `Source`."""
+        return os.fstat(self._descriptor).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         """See `Source`. Raises `OSError`."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Small enough to stay in a core's own cache while it is hashed in several ways.
 _SLICE = 256 * 1024
+_HEAD = 512
 _AHEAD = 32 * 1024 * 1024
 
 
@@ -38,17 +39,21 @@ class Computing:
     def __init__(self, read: Read) -> None:
         self._read = read
         self._running: dict[int, list[hashlib._Hash]] = {}
+        self._heads: dict[int, bytes] = {}
 
     def run(
         self, file: int, span: Fields, last: bool, git_blob_size: int | None
-    ) -> tuple[int, bytes | None, bytes | None]:
+    ) -> tuple[int, bytes | None, bytes | None, bytes]:
         """Extend a file's digests by a span; return its inode and, after the `last` span, its SHA-256 and git SHA-1.
 
-        `git_blob_size` in bytes asks for the git blob SHA-1 as well. Raises `Changed`, `Unreadable`.
+        Of a file whose size is told its first bytes come as well: who looks at them need not open it again.
+        `git_blob_size` in bytes asks for the git blob SHA-1. Raises `Changed`, `Unreadable`.
         """
         running = self._begin(file, git_blob_size)
 
         def update(data: memoryview) -> None:
+            if span[1] is not None and span[2] == 0:
+                self._heads[file] = bytes(data[:_HEAD])
             for start in range(0, len(data), _SLICE):
                 with data[start : start + _SLICE] as part:
                     for digest in running:
@@ -56,9 +61,9 @@ class Computing:
 
         inode = self._read(span, update)
         if not last:
-            return inode, None, None
+            return inode, None, None, b""
         digests = [digest.digest() for digest in self._running.pop(file)]
-        return inode, digests[0], digests[1] if len(digests) > 1 else None
+        return inode, digests[0], digests[1] if len(digests) > 1 else None, self._heads.pop(file, b"")
 
     def pieces(
         self, file: int, span: Fields, piece_length: int, in_order: bool, last: bool, v1: bool, fill: bool

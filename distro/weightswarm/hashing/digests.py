@@ -5,23 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class FileDigests:
-    """What a file's bytes hash to. `size` in bytes, digests in lower-case hex; `git_sha1` only where asked for."""
+    """What a file's bytes hash to. `size` in bytes, digests in lower-case hex; `git_sha1` only where asked for, and
+    `head`, the file's first bytes, only where a worker read the file whole."""
 
     size: int
     sha256: str
     git_sha1: str | None = None
+    head: bytes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, size: int, sha256: bytes, git_sha1: bytes | None) -> FileDigests:
+    def of(cls, size: int, sha256: bytes, git_sha1: bytes | None, head: bytes | None = None) -> FileDigests:
         """The same from raw digests."""
-        return cls(size, sha256.hex(), None if git_sha1 is None else git_sha1.hex())
+        return cls(size, sha256.hex(), None if git_sha1 is None else git_sha1.hex(), head)
 
 
 def digest_file(

@@ -45,6 +45,6 @@ def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[int,
         for part in parts
     ]
     return [
-        (inode, None if sha256 is None else FileDigests.of(part.size, sha256, git_sha1))
-        for part, (inode, sha256, git_sha1) in zip(parts, worker.call("run", calls), strict=True)
+        (inode, None if sha256 is None else FileDigests.of(part.size, sha256, git_sha1, head))
+        for part, (inode, sha256, git_sha1, head) in zip(parts, worker.call("run", calls), strict=True)
     ]
