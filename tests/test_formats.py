@@ -299,6 +299,7 @@ def test_a_broken_gguf_file_is_named_with_its_reason(data: bytes, reason: str, f
 def test_a_gguf_type_newer_than_this_program_is_held_to_what_can_be_known() -> None:
     assert fault(gguf_bytes([], [info(b"a", 0, kind=99), info(b"b", 320)], 352), check_gguf) is None
     assert fault(gguf_bytes([], [info(b"a", 0, kind=99), info(b"b", 320)], 351), check_gguf) is not None
+    assert fault(gguf_bytes([], [info(b"a", 0, kind=99), info(b"b", 321)], 400), check_gguf) is not None
 
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
