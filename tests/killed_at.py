@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from weightswarm.cache import placement
+from weightswarm.cache import placement, staging
 from weightswarm.cli.start import main
 from weightswarm.fetching import fetch
 from weightswarm.fetching.transfer import Transfer
@@ -54,7 +54,7 @@ STEPS: dict[str, tuple[Any, str, str]] = {
     "link-placed": (placement, "_place_link", ""),
     "snapshot-placed": (OpenFolder, "move", "snapshot"),
     "ref-written": (OpenFolder, "write", "main"),
-    "staging-removed": (fetch.Staging, "discard", ""),
+    "staging-removed": (staging.Staging, "discard", ""),
 }
 """What is called at a step, and what its first argument is then."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -289,13 +290,13 @@ def test_blobs_of_another_client_are_copied_into_the_snapshot_where_links_are_re
 
 
 def test_a_server_that_cannot_lock_says_so(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from weightswarm.cache import hold, locks
+    from weightswarm.cache import hold
     from weightswarm.errors import StorageFailure
 
     def refuse(_descriptor: int, _operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(StorageFailure, match="No locks available") as caught, hold(hub / ".locks" / "x" / "y.lock"):
         pass
     assert caught.value.hint is not None

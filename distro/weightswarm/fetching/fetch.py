@@ -140,7 +140,8 @@ class _Fetch:
             return None
         if self.wanted.revision not in (None, record.manifest.revision):
             return None
-        expected = (self.wanted.manifest, self.options.manifest)
+        known = self.wanted.metainfo
+        expected = (self.wanted.manifest, self.options.manifest, known.manifest if known else None)
         if any(data not in (None, record.manifest.to_bytes()) for data in expected):
             return None
         entries = self._selected(record.manifest)
