@@ -127,6 +127,24 @@ def name_server(host: Host) -> Iterator[tuple[Host, Callable[[], list[str]]]]:
 
 
 @contextmanager
+def silent_name_server(host: Host) -> Iterator[Host]:
+    """Yield `host` as one whose name server takes every question and never answers."""
+    silent = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.53', 53))\nprint(1)\n"
+    with TemporaryDirectory(prefix=host.name) as folder:
+        (Path(folder) / "resolv.conf").write_text(f"nameserver {_NAME_SERVER}\n")
+        if Path("/etc/nsswitch.conf").exists():
+            (Path(folder) / "nsswitch.conf").write_text("hosts: files dns\n")
+        command = [*host.prefix, sys.executable, "-u", "-c", silent + "time.sleep(120)"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"1\n"
+            try:
+                yield replace(host, etc=Path(folder))
+            finally:
+                process.kill()
+
+
+@contextmanager
 def _namespace() -> Iterator[str]:
     name = f"{_PREFIX}-{os.getpid()}-{next(_numbers)}"
     _ip("netns", "add", name)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from weightswarm import PeerAddress
 from weightswarm.metainfo import Metainfo, bdecode, bencode, magnet_of
@@ -48,12 +48,9 @@ class OldClient:
         self.metainfo = metainfo
         self.rate = rate
         self.uploaded = 0
-        # Pad files hold zeros, and are pieces' content like any other.
-        spans = (bytes(n) if index is None else locations[index].read_bytes() for index, n in metainfo.v1_spans)
-        self._payload = b"".join(spans)
+        self._payload = self._read_payload(metainfo, locations)
         self.size = len(self._payload)
-        assert self.size == sum(size for _, size in metainfo.v1_spans)
-        self._info_hash = hashlib.sha1(metainfo.info_bytes).digest()
+        self._info_hash = self._topic(metainfo)
         self._ends = time.monotonic() + _LIFETIME_SECONDS
         self._closing = False
         self._lock = threading.Lock()
@@ -87,6 +84,32 @@ class OldClient:
         """The torrent's magnet, both hashes in it, with this client as the one peer."""
         return str(magnet_of(self.metainfo, peers=(self.address,)))
 
+    # --- what hostile peers do otherwise -------------------------------------------------------------------------
+
+    RESERVED: ClassVar[bytes] = _EXTENSION_PROTOCOL
+
+    def _read_payload(self, metainfo: Metainfo, locations: Sequence[Path]) -> bytes:
+        # Pad files hold zeros, and are pieces' content like any other.
+        spans = (bytes(n) if index is None else locations[index].read_bytes() for index, n in metainfo.v1_spans)
+        payload = b"".join(spans)
+        assert len(payload) == sum(size for _, size in metainfo.v1_spans)
+        return payload
+
+    def _topic(self, metainfo: Metainfo) -> bytes:
+        return hashlib.sha1(metainfo.info_bytes).digest()
+
+    def _block(self, start: int, length: int) -> bytes:
+        return self._payload[start : start + length]
+
+    def _metadata(self) -> bytes:
+        return self.metainfo.info_bytes
+
+    def _metadata_size(self) -> int:
+        return len(self.metainfo.info_bytes)
+
+    def _else(self, connection: socket.socket, kind: int | None, body: bytes) -> None:
+        """Pass over what is no word that it knows, requests for v2 hashes (21 to 23) among it."""
+
     # --- connections ---------------------------------------------------------------------------------------------
 
     def _lives(self) -> bool:
@@ -117,11 +140,11 @@ class OldClient:
         theirs = _read(connection, 48)
         if theirs[8:28] != self._info_hash:
             return False
-        connection.sendall(_PROTOCOL + _EXTENSION_PROTOCOL + self._info_hash + b"-OC0100-" + bytes(12))
+        connection.sendall(_PROTOCOL + self.RESERVED + self._info_hash + b"-OC0100-" + bytes(12))
         if theirs[5] & 0x10:
-            offer = {b"m": {b"ut_metadata": _UT_METADATA}, b"metadata_size": len(self.metainfo.info_bytes)}
+            offer = {b"m": {b"ut_metadata": _UT_METADATA}, b"metadata_size": self._metadata_size()}
             _send(connection, _EXTENDED, bytes((_EXTENDED_HANDSHAKE,)) + bencode({**offer, b"v": b"Old Client 1.0"}))
-        pieces = len(self.metainfo.v1_pieces) // 20
+        pieces = -(-self.size // self.metainfo.piece_length)
         bits = (1 << pieces) - 1 << -pieces % 8
         _send(connection, _BITFIELD, bits.to_bytes(-(-pieces // 8), "big"))
         return True
@@ -146,14 +169,15 @@ class OldClient:
                 their_ut_metadata = bdecode(body[1:])[b"m"].get(b"ut_metadata", 0)
             elif kind == _EXTENDED and body[0] == _UT_METADATA and their_ut_metadata:
                 self._send_metadata(connection, their_ut_metadata, bdecode(body[1:]))
-            # What else comes, requests for v2 hashes (21 to 23) among it, are no words that it knows: it goes on.
+            else:
+                self._else(connection, kind, body)
 
     def _upload(self, connection: socket.socket, request: bytes) -> None:
         piece, begin, length = struct.unpack(">III", request)
         start = piece * self.metainfo.piece_length + begin
         if length > _MAX_REQUEST or start + length > self.size:
             raise EOFError("asked for what is not there")
-        _send(connection, _PIECE, request[:8] + self._payload[start : start + length])
+        _send(connection, _PIECE, request[:8] + self._block(start, length))
         with self._lock:
             self.uploaded += length
         if self.rate:
@@ -164,7 +188,7 @@ class OldClient:
     def _send_metadata(self, connection: socket.socket, kind: int, request: dict[bytes, int]) -> None:
         if request[b"msg_type"] != 0:
             return
-        number, info = request[b"piece"], self.metainfo.info_bytes
+        number, info = request[b"piece"], self._metadata()
         block = info[number * _METADATA_BLOCK : (number + 1) * _METADATA_BLOCK]
         header = {b"msg_type": 1, b"piece": number, b"total_size": len(info)}
         _send(connection, _EXTENDED, bytes((kind,)) + bencode(header) + block)

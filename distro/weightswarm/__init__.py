@@ -9,8 +9,7 @@ Names are loaded on first use, so that `import weightswarm` costs next to nothin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # to load `typing` takes longer than all of this
 if TYPE_CHECKING:
     from weightswarm.api import Published, fetch, plan_fetch, prepare, publish, seed, show, verify
     from weightswarm.checking import Verification, VerifyOptions

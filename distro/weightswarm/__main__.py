@@ -1,6 +1,10 @@
 """`python -m weightswarm`."""
 
-from weightswarm.cli.start import main
+import os
 
 if __name__ == "__main__":
+    try:
+        from weightswarm.cli.start import main
+    except KeyboardInterrupt:  # nothing handles signals yet
+        os._exit(130)
     main()

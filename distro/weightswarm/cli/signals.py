@@ -12,8 +12,8 @@ import signal
 import sys
 from _thread import start_new_thread
 from types import FrameType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 

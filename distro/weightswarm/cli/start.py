@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+from contextlib import suppress
 
 from weightswarm.cli import signals
+
+TYPE_CHECKING = False  # `typing` takes time to load, in which a signal would not be handled
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
@@ -28,8 +32,6 @@ def _end(code: int) -> NoReturn:
     The interpreter's own end would wait for threads that wait for a name server, and show a signal that comes late.
     """
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(OSError, ValueError):  # nobody reads it, or it is closed
             stream.flush()
-        except (OSError, ValueError):  # nobody reads it, or it is closed
-            pass
     os._exit(code)

@@ -48,13 +48,18 @@ class Patience:
         self._search_after = _FIRST_SEARCH_SECONDS
 
     @property
+    def idle(self) -> float:
+        """The seconds without progress, as of the last look."""
+        return self._looked - self._moved
+
+    @property
     def over(self) -> bool:
-        """Whether it has run out, as of the last look."""
-        return self._looked - self._moved >= self._seconds
+        """Whether it has run out."""
+        return self.idle >= self._seconds
 
     def search_due(self) -> bool:
         """Tell whether to look for peers again: after 10 seconds without progress, then after twice as long each."""
-        if self._looked - self._moved < self._search_after:
+        if self.idle < self._search_after:
             return False
         self._search_after = 2 * self._search_after + _FIRST_SEARCH_SECONDS
         return True

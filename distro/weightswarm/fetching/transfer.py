@@ -6,7 +6,9 @@ libtorrent's word starts the work and never ends it: a file counts once its SHA-
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
+from enum import Enum
 
 from weightswarm.cache import StagedFile, Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
@@ -36,6 +38,21 @@ from weightswarm.verifying import Expectation
 _REPORT_SECONDS = 0.25
 _FLUSH_SECONDS = 0.2
 _ORDER_SECONDS = 0.5
+_STUCK_SECONDS = 3.0
+_MAX_STUCK = 3
+
+
+class _End(Enum):
+    """How a download ended.
+
+    `INCONSISTENT`: v1 and v2 hashes seem to disagree. `STUCK`: bad pieces came, and then nothing. Who sends part of
+    a bad piece is under suspicion, and after four the honest peer is banned beside the lying one. Taken up again, with
+    each piece from one peer, the torrent knows nothing of that, and soon who lied.
+    """
+
+    VERIFIED = "verified"
+    INCONSISTENT = "inconsistent"
+    STUCK = "stuck"
 
 
 class Transfer:
@@ -73,6 +90,8 @@ class Transfer:
         self._flushing: set[int] | None = None
         self._finished = False
         self._rejected: set[int] = set()
+        self._rejections = 0
+        self._ends: Counter[_End] = Counter()
 
     def run(self, magnet: MagnetLink, peers: Iterable[PeerAddress]) -> bytes:
         """Download and verify; return the metainfo as complete as the swarm knows it.
@@ -81,8 +100,10 @@ class Transfer:
         """
         peers = tuple(peers)
         try:
-            if not self._download(magnet, peers) and not self._download(magnet, peers):
-                raise self._rejection(tuple(self.metainfo.files[index].path for index in sorted(self.expectations)))
+            while (end := self._download(magnet, peers)) is not _End.VERIFIED:
+                self._ends[end] += 1
+                if self._ends[_End.INCONSISTENT] > 1:
+                    raise self._rejection(tuple(self.metainfo.files[index].path for index in sorted(self.expectations)))
         finally:
             self._verification.close()
         self._verification.make_durable()
@@ -90,11 +111,11 @@ class Transfer:
         self.identities = self._verification.check_untouched()
         return self.metainfo.data
 
-    def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...]) -> bool:
-        """Return whether everything was verified; False when v1 and v2 hashes seem to disagree.
+    def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...]) -> _End:
+        """Return how it ended. Whatever that is, what is on disk is kept.
 
-        libtorrent says so of right pieces too, when their v2 hashes come between their v1 hash and the disk. With all
-        v2 hashes, which have come by then, they alone count; what is on disk is kept.
+        libtorrent takes hashes for inconsistent with right pieces too, when their v2 hashes come between their v1 hash
+        and the disk. With all v2 hashes, which have come by then, they alone count.
         """
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = self.swarm.add_download(
@@ -107,13 +128,13 @@ class Transfer:
         )
         self._pieces, self._flushing, self._finished = set(), None, False
         try:
-            consistent = self._loop(torrent, Attempts(trackers=len(trackers)))
+            end = self._loop(torrent, Attempts(trackers=len(trackers)))
             self.metainfo = self._complete_metainfo(torrent)
         finally:
             torrent.refresh_now()
             self.received += torrent.status.received
             self.swarm.remove(torrent)
-        return consistent
+        return end
 
     def _complete_metainfo(self, torrent: Torrent) -> Metainfo:
         if self.metainfo.info_hash.v2 is None or self.metainfo.has_piece_layers:
@@ -121,13 +142,13 @@ class Transfer:
         layers = self.swarm.piece_layers(torrent, self.metainfo)
         return self.metainfo if layers is None else with_piece_layers(self.metainfo, layers)
 
-    def _loop(self, torrent: Torrent, attempts: Attempts) -> bool:
+    def _loop(self, torrent: Torrent, attempts: Attempts) -> _End:
         patience = Patience(self.timeout, time.monotonic())
         next_report = next_flush = next_order = 0.0
         while len(self._verification.done) < len(self.expectations):
             for event in self.swarm.poll(0.02 if self._verification.busy else 0.1):
                 if isinstance(event, TorrentFailed) and event.torrent is torrent and event.inconsistent:
-                    return False
+                    return _End.INCONSISTENT
                 attempts.take(event)
                 self._take(event, torrent)
             self._verification.collect()
@@ -149,8 +170,10 @@ class Transfer:
                 raise self._stalled(torrent, attempts)
             if patience.search_due():
                 torrent.search_again()
+            if self._rejections and self._ends[_End.STUCK] < _MAX_STUCK and patience.idle > _STUCK_SECONDS:
+                return _End.STUCK
         self._show(torrent)
-        return True
+        return _End.VERIFIED
 
     def _take(self, event: Event, torrent: Torrent) -> None:
         if isinstance(event, ListenFailed) or event.torrent is not torrent:
@@ -172,6 +195,9 @@ class Transfer:
                 self._verification.all_readable()
         elif isinstance(event, PieceRejected):
             self._rejected.add(event.piece)
+            if not self._rejections:
+                self.swarm.take_whole_pieces()
+            self._rejections += 1
         elif isinstance(event, StorageFailed | TorrentFailed):
             self._raise_failure(event)
 

@@ -1,4 +1,4 @@
-"""Ending a session, which may not last: what libtorrent's destructor waits for, it waits for with all of Python stopped.
+"""Ending a session in bounded time: libtorrent's destructor waits, and all of Python with it.
 
 It joins a thread that asks the system's resolver, and a name server that never answers holds that for ten seconds and
 more. So a session that knows trackers or web seeds by name is destroyed where their names are looked up at once; one

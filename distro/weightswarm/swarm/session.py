@@ -29,6 +29,7 @@ from weightswarm.swarm.upstream import Limits
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
+_WHOLE_PIECE_SECONDS = 3600
 # libtorrent's torrent_flags::disable_v1_hashes, which its Python module has no name for.
 _V2_HASHES_ALONE = 1 << 25
 
@@ -172,6 +173,10 @@ class Swarm:
         """Stop a torrent; its files stay."""
         if self._torrents.pop(torrent.handle, None) is not None:
             self._session.remove_torrent(torrent.handle)
+
+    def take_whole_pieces(self) -> None:
+        """From now on ask one peer for all of a piece, so that a bad one tells who sent it."""
+        self._session.apply_settings({"whole_pieces_threshold": _WHOLE_PIECE_SECONDS})
 
     def _add(
         self,
