@@ -142,4 +142,3 @@ class HashLiar(HostilePeer):
 
 def _message(kind: int, body: bytes) -> bytes:
     return struct.pack(">IB", 1 + len(body), kind) + body
-

@@ -190,7 +190,7 @@ class OldClient:
             return
         number, info = request[b"piece"], self._metadata()
         block = info[number * _METADATA_BLOCK : (number + 1) * _METADATA_BLOCK]
-        header = {b"msg_type": 1, b"piece": number, b"total_size": len(info)}
+        header = {b"msg_type": 1, b"piece": number, b"total_size": self._metadata_size()}
         _send(connection, _EXTENDED, bytes((kind,)) + bencode(header) + block)
 
 

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, SIGHUP at any moment, and pipes that nobody reads: a tidy end, one line at most, nothing left over."""
+"""SIGINT, SIGTERM, SIGHUP at any moment, and pipes that nobody reads: a tidy end, one line at most, nothing left."""
 
 from __future__ import annotations
 
@@ -53,7 +53,14 @@ def sparse(tmp_path: Path) -> Path:
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for children in found for child in children.read_text().split()]
+
+
+def handles_signals(process: subprocess.Popen[str]) -> None:
+    """Wait until the command has the thread that reads signals: before, they are Python's own."""
+    task = Path(f"/proc/{process.pid}/task")
+    wait_until(lambda: len(list(task.iterdir())) > 1, "it handles no signals")
 
 
 def alive(pid: int) -> bool:
@@ -125,7 +132,8 @@ def test_a_second_signal_ends_it_at_once_where_the_first_cannot(cli: CommandLine
         source = "http://weights.example/model.torrent"
         for numbers in ((signal.SIGINT,), (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)):
             process = cli.start("fetch", source, "--network", "lan")
-            time.sleep(1.0)
+            handles_signals(process)
+            time.sleep(1.5)
             for number in numbers[:-1]:
                 process.send_signal(number)
                 time.sleep(0.3)
@@ -141,12 +149,12 @@ def test_a_second_signal_ends_it_at_once_where_the_first_cannot(cli: CommandLine
 
 def test_a_terminal_that_closes_ends_a_fetch_and_one_under_nohup_goes_on(cli: CommandLine) -> None:
     process = cli.start("fetch", NOWHERE, "--quiet")
-    time.sleep(1.0)
+    handles_signals(process)
     assert stopped(process, signal.SIGHUP) == ""
 
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *running.COMMAND, "fetch", NOWHERE, "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1.0)
+    handles_signals(process)
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     assert process.poll() is None
@@ -167,15 +175,18 @@ def test_a_seed_goes_on_when_nobody_reads_its_magnet_any_more(seeder: Seeder, fo
 
 def test_a_stderr_that_nobody_reads_ends_a_command_as_a_failure_and_no_crash(cli: CommandLine) -> None:
     process = cli.start("fetch", NOWHERE, "--timeout", "2")
-    assert process.stderr is not None
+    assert process.stderr is not None and process.stdout is not None
     process.stderr.close()
+    assert process.stdout.read() == ""
+    process.stdout.close()
     assert process.wait(20) in (1, 4)
 
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_demo_that_is_stopped_ends_with_all_that_it_started(number: signal.Signals, cli: CommandLine) -> None:
     process = cli.start("demo")
-    time.sleep(1.5)
+    wait_until(lambda: len(children_of(process.pid)) > 0, "it started nothing")
+    time.sleep(0.5)
     below = children_of(process.pid)
     process.send_signal(number)
     started = time.monotonic()

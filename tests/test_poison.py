@@ -1,4 +1,4 @@
-"""Peers that lie beside an honest one: the fetch completes, wastes little, and hears the liar no longer than it must."""
+"""Peers that lie beside an honest one: the fetch completes, wastes little, and soon hears the liar no more."""
 
 from __future__ import annotations
 
@@ -42,10 +42,9 @@ def fetched_beside(cli: CommandLine, sample: Sample, peer: OldClient, rate: int 
     return int(found["downloaded"])
 
 
-@pytest.mark.parametrize("version", ALL)
-@pytest.mark.parametrize("kind", [Poisoner, HalfPoisoner])
+@pytest.mark.parametrize(("kind", "version"), [*((Poisoner, v) for v in ALL), (HalfPoisoner, TorrentVersion.HYBRID)])
 def test_a_poisoner_is_hung_up_on_and_costs_no_more_than_it_sent(
-    cli: CommandLine, tmp_path: Path, version: TorrentVersion, kind: type[HostilePeer], figure: Figure
+    cli: CommandLine, tmp_path: Path, kind: type[HostilePeer], version: TorrentVersion, figure: Figure
 ) -> None:
     sample = make_sample(tmp_path / "origin", FILES, version)
     poisoner = kind(sample.metainfo, locations(sample), rate=SLOW)
@@ -92,12 +91,9 @@ def test_wrong_piece_layers_are_not_believed(cli: CommandLine, tmp_path: Path) -
 def test_a_lying_old_client_beside_an_honest_peer_is_no_mismatch(cli: CommandLine, tmp_path: Path) -> None:
     """Its pieces may come before their v2 hashes are known: those are asked for again."""
     sample = make_sample(tmp_path / "origin", FILES)
-    for number in range(2):
-        liar = Poisoner(sample.metainfo, locations(sample))
-        fetched_beside(cli, sample, liar, rate=4 * SLOW)
-        cli.ok("rm", NAME, "--yes")
-        cli("prune", "--yes")
-        assert liar.connections > 0, number
+    liar = Poisoner(sample.metainfo, locations(sample))
+    fetched_beside(cli, sample, liar, rate=4 * SLOW)
+    assert liar.connections > 0
 
 
 # --- a hybrid whose two halves disagree ------------------------------------------------------------------------------

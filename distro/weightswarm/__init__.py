@@ -9,6 +9,8 @@ Names are loaded on first use, so that `import weightswarm` costs next to nothin
 
 from __future__ import annotations
 
+from weightswarm.version import __version__ as __version__
+
 TYPE_CHECKING = False  # to load `typing` takes longer than all of this
 if TYPE_CHECKING:
     from weightswarm.api import Published, fetch, plan_fetch, prepare, publish, seed, show, verify
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from weightswarm.publishing import PublishOptions, Release
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import Network, NetworkOptions
-
-from weightswarm.version import __version__ as __version__
 
 _HOMES = {
     "api": ("Published", "fetch", "plan_fetch", "prepare", "publish", "seed", "show", "verify"),

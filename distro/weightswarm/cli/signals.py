@@ -37,16 +37,16 @@ class Stopped(BaseException):
 
 def install() -> None:
     """Raise `Stopped` on the first signal; end the process at the second, or `_TIDY_SECONDS` after the first."""
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    start_new_thread(_watch, (reading,))
-    sys.unraisablehook = _end_where_nothing_can_be_raised
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     # `nohup` has it ignored.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _stop)
+    sys.unraisablehook = _end_where_nothing_can_be_raised
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    start_new_thread(_watch, (reading,))
 
 
 def ignore() -> None:

@@ -23,6 +23,8 @@ def main() -> NoReturn:
         signals.ignore()
     except signals.Stopped as stopped:
         code = stopped.code
+    except KeyboardInterrupt:  # before there was a handler
+        code = 130
     _end(code)
 
 
