@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,12 @@ def handles_signals(process: subprocess.Popen[str]) -> None:
     """Wait until the command has the thread that reads signals: before, they are Python's own."""
     task = Path(f"/proc/{process.pid}/task")
     wait_until(lambda: len(list(task.iterdir())) > 1, "it handles no signals")
+
+
+def asks_a_name_server(pid: int) -> bool:
+    """Tell whether a UDP socket in a process's network is connected to port 53."""
+    lines = Path(f"/proc/{pid}/net/udp").read_text().splitlines()[1:]
+    return any(line.split()[2].endswith(":0035") for line in lines)
 
 
 def alive(pid: int) -> bool:
@@ -132,8 +139,7 @@ def test_a_second_signal_ends_it_at_once_where_the_first_cannot(cli: CommandLine
         source = "http://weights.example/model.torrent"
         for numbers in ((signal.SIGINT,), (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)):
             process = cli.start("fetch", source, "--network", "lan")
-            handles_signals(process)
-            time.sleep(1.5)
+            wait_until(partial(asks_a_name_server, process.pid), "it asks no name server")
             for number in numbers[:-1]:
                 process.send_signal(number)
                 time.sleep(0.3)

@@ -114,7 +114,7 @@ def test_a_link_that_is_down_for_a_while_is_waited_for(
             peer = ("--peer", f"{one.address}:7001", "--timeout", "40")
             process = cli.start("fetch", seeding.magnet, "--name", NAME, *lan, *peer)
         begun(process, hub)
-        for state, seconds in (("down", 8), ("up", 0)):
+        for state, seconds in (("down", 6), ("up", 0)):
             subprocess.run(["ip", "-netns", two.name, "link", "set", "eth0", state], check=True, timeout=10)
             time.sleep(seconds)
         code, stdout, stderr = finish(process, 60)
