@@ -70,8 +70,7 @@ def test_a_seed_that_vanishes_and_comes_back_is_found_again(
     begun(process, hub)
     first.process.kill()
     first.process.communicate()
-    # Longer than libtorrent's own three tries: two, four and six seconds apart.
-    time.sleep(8)
+    time.sleep(6)
     seeder(model, "--name", NAME, "--listen", f"127.0.0.1:{first.port}")
     code, stdout, stderr = finish(process, 60)
     assert code == 0, stderr
