@@ -163,10 +163,13 @@ def test_what_the_user_names_himself_is_reached(cli: CommandLine, trap: Trap, mo
     for host in (trap.inside, INSIDE_NAME):
         trap.log.write_text("")
         own = ("-t", f"http://{host}:7000/announce", "-t", f"udp://{host}:7001", "-w", f"http://{host}:7002/")
-        refused(fetched(cli, torrent, *own, "--peer", f"{host}:7003", "--peer", f"{host}:22"), 4)
+        refused(
+            fetched(cli, torrent, *own, "--peer", f"{host}:7003", "--peer", f"{host}:22", "--dht-node", f"{host}:7000"),
+            4,
+        )
 
         tcp = {f"tcp {trap.inside} {port}" for port in (7000, 7002, 7003, 22)}
-        assert trap.hits() >= {*tcp, "udp any 7001"}
+        assert trap.hits() >= {*tcp, "udp any 7001", "udp any 7000"}
 
 
 # --- redirects, and what others hand out -----------------------------------------------------------------------------
