@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -181,7 +182,8 @@ def test_removal_and_everything_else_at_once_shows_nothing_wrong_and_the_next_fe
                 for process in running:
                     end(process, 0, 1, 3)
                 # Its files may have been removed, which it says; what it gives until then is right.
-                assert seeding.stop().code in (1, 3, 130)
+                # The signal may also find a process that is through with everything.
+                assert seeding.stop().code in (1, 3, 130, -signal.SIGINT)
             assert watcher.faults == []
             fetched = fetch_json(cli, *fetch[1:])
             assert contents(Path(fetched["path"])) == contents(model)

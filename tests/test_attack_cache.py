@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -298,6 +299,7 @@ def stage(folder: Path, model: Path) -> dict[str, StagedFile]:
         with suppress(OSError):
             fresh.rename(folder)
             return staged
+        time.sleep(0.002)
     raise AssertionError("the racing process never let go")
 
 

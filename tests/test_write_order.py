@@ -20,9 +20,9 @@ CALLS = (
     "open,openat,creat,close,dup,dup2,dup3,fcntl,write,pwrite64,pwritev,pwritev2,writev,sendfile,copy_file_range,"
     "ftruncate,fallocate,ioctl,fsync,fdatasync,syncfs,rename,renameat,renameat2,symlink,symlinkat,link,linkat,mkdirat"
 )
-_LINE = re.compile(r"^(?:\[pid +)?(\d+)(?:\])? (\w+)\((.*)\) += (-?\d+)")
-_UNFINISHED = re.compile(r"^(\d+) (\w+)\((.*) <unfinished \.\.\.>$")
-_RESUMED = re.compile(r"^(\d+) <\.\.\. (\w+) resumed>(.*)$")
+_LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\d+)")
+_UNFINISHED = re.compile(r"^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
+_RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)$")
 _DESCRIPTOR = re.compile(r"(?:\d+|AT_FDCWD)<([^>]*)>")
 _NAME = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _WRITING = ("write", "pwrite64", "pwritev", "pwritev2", "writev", "sendfile", "copy_file_range", "ftruncate", "ioctl")
