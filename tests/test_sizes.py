@@ -15,6 +15,7 @@ from hostile import LOOPBACK, NAME, contents, flip_byte, refused, release_of, se
 from running import CommandLine
 from samples import write_files
 from weightswarm import FetchOptions, PublishOptions, VerifyOptions
+from weightswarm.cache import ModelCache, Staging
 from weightswarm.metainfo import TorrentVersion
 
 BLOCK = 16 * 1024
@@ -87,20 +88,36 @@ def test_ten_thousand_files_arrive_exactly(tmp_path: Path, hub: Path, figure: Ca
     assert len(os.listdir("/proc/self/fd")) < min(soft, 200), "folders and files are let go of"
 
 
-def test_a_file_of_more_than_four_gib_is_published_and_a_byte_beyond_is_verified(
-    tmp_path: Path, figure: Callable[[str, float], None]
+def test_a_file_of_more_than_four_gib_is_published_fetched_and_verified_to_its_last_byte(
+    tmp_path: Path, hub: Path, figure: Callable[[str, float], None]
 ) -> None:
-    """Sparse: no 4 GiB are written."""
+    """Sparse, and fetched as a download that was broken off goes on, so that no 4 GiB are written."""
     used = time.process_time() + sum(os.times()[2:4])
     folder = tmp_path / "model"
     folder.mkdir()
     size = 4 * GIB + 12_345
+    places = (0, 2 * GIB - 5, 4 * GIB - 5, size - 10)
     with (folder / "model.bin").open("wb") as file:
         file.truncate(size)
+        for place in places:
+            os.pwrite(file.fileno(), b"0123456789", place)
     release = release_of(folder, TorrentVersion.V2)
     assert release.manifest.total_size == size
     root = release.manifest.files[0].pieces_root
     assert root == release.metainfo.files[0].pieces_root
+
+    staging = Staging(ModelCache(hub).private, release.metainfo.info_hash)
+    staging.prepare(release.metainfo.data, ["model.bin"])
+    with staging.swarm_file("model.bin").open("wb") as file:
+        file.truncate(size)
+    with serving(release.metainfo, release.locations) as magnet:
+        options = FetchOptions(name=NAME, timeout=60, network=LOOPBACK)
+        fetched = weightswarm.fetch(magnet, cache_dir=hub, options=options)
+    assert 0 < fetched.downloaded <= 6 * release.metainfo.piece_length
+    with (fetched.path / "model.bin").open("rb") as file:
+        assert os.fstat(file.fileno()).st_size == size
+        assert all(os.pread(file.fileno(), 10, place) == b"0123456789" for place in places)
+
     flip_byte(folder / "model.bin", offset=size - 1)
     witness = tmp_path / "manifest.json"
     witness.write_bytes(release.manifest.to_bytes())
