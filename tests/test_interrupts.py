@@ -134,11 +134,11 @@ def test_a_command_that_is_stopped_while_it_hashes_leaves_no_process_behind(
 
 
 def test_a_second_signal_ends_it_at_once_where_the_first_cannot(cli: CommandLine, figure: Figure) -> None:
-    """The main thread waits for a name server: only a thread of its own can act on a signal."""
+    """The main thread waits for the address of a proxy: only a thread of its own can act on a signal."""
     with network(hosts=1) as (plain,), silent_name_server(plain) as host, host.commands():
         source = "http://weights.example/model.torrent"
         for numbers in ((signal.SIGINT,), (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)):
-            process = cli.start("fetch", source, "--network", "lan")
+            process = cli.start("fetch", source, "--network", "lan", http_proxy="http://proxy.example:3128")
             wait_until(partial(asks_a_name_server, process.pid), "it asks no name server")
             for number in numbers[:-1]:
                 process.send_signal(number)
