@@ -24,8 +24,10 @@ FILES = {
     WEIGHTS: safetensors_bytes(2_000_001, GENERATOR),
     "tokenizer/vocab.txt": GENERATOR.randbytes(40_000),
 }
+SIZE = sum(map(len, FILES.values()))
 SLOW = 750_000
-"""Bytes a second that the honest peer gives, so that the other one is asked as well: the release takes three seconds, and\na second of it may be under way from the other one before its first piece is judged."""
+"""Bytes a second that the honest peer gives, so that the other one is asked as well: the release takes three seconds,
+and a second of it may be under way from the other one before its first piece is judged."""
 ALL = list(TorrentVersion)
 Figure = Callable[[str, float], None]
 
