@@ -55,7 +55,9 @@ def test_a_poisoner_is_hung_up_on_and_costs_no_more_than_it_sent(
     assert poisoner.uploaded > 0, "it was never asked"
     if kind is Poisoner:
         # One connection is for the metadata; each of the others ends with what was under way when a piece was judged.
-        assert poisoner.uploaded <= 1.5 * SLOW * (poisoner.connections - 1), "it was heard to the end"
+        # That is late where v2 hashes alone judge, and come from the other peer after the pieces.
+        most = SIZE if version is TorrentVersion.V2 else 1.5 * SLOW
+        assert poisoner.uploaded <= most * (poisoner.connections - 1), "it was heard to the end"
     # Once for the metadata, once for the payload, and once each of three times that all were sent away.
     assert poisoner.connections <= 5
     assert downloaded <= 3 * poisoner.size
