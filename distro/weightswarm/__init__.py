@@ -13,7 +13,7 @@ from weightswarm.version import __version__ as __version__
 
 TYPE_CHECKING = False  # to load `typing` takes longer than all of this
 if TYPE_CHECKING:
-    from weightswarm.api import Published, fetch, plan_fetch, prepare, publish, seed, show, verify
+    from weightswarm.api import Published, fetch, index, plan_fetch, prepare, publish, search, seed, show, verify
     from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.errors import WeightswarmError
     from weightswarm.fetching import FetchOptions, FetchPlan, FetchResult
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from weightswarm.swarm import Network, NetworkOptions
 
 _HOMES = {
-    "api": ("Published", "fetch", "plan_fetch", "prepare", "publish", "seed", "show", "verify"),
+    "api": ("Published", "fetch", "index", "plan_fetch", "prepare", "publish", "search", "seed", "show", "verify"),
     "errors": ("WeightswarmError",),
     "fetching": ("FetchOptions", "FetchPlan", "FetchResult"),
     "magnet": ("MagnetLink", "PeerAddress"),
@@ -60,9 +60,11 @@ __all__ = [
     "VerifyOptions",
     "WeightswarmError",
     "fetch",
+    "index",
     "plan_fetch",
     "prepare",
     "publish",
+    "search",
     "seed",
     "show",
     "verify",

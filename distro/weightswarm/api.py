@@ -1,4 +1,4 @@
-"""The library's front: `publish`, `seed`, `fetch`, `verify`, `show`. Typed results, progress by callback.
+"""The library's front: `publish`, `seed`, `fetch`, `verify`, `show`, `search`. Typed results, progress by callback.
 
 Everything here is what the command line calls; it adds options, drawing and exit codes, and nothing else.
 """
@@ -15,8 +15,20 @@ from typing import TYPE_CHECKING
 from weightswarm.cache import ModelCache, cache_root
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.manifest import parse_model_name, parse_reference
-from weightswarm.progress import Report, silent
-from weightswarm.registry import DirectoryRegistry, RegistryEntry, bundled_registry
+from weightswarm.progress import Note, Report, silent
+from weightswarm.registry import (
+    DirectoryRegistry,
+    Found,
+    HttpRegistry,
+    Registry,
+    RegistryEntry,
+    bundled_registry,
+    is_url,
+    may_ask,
+    registry_url,
+)
+from weightswarm.registry import search as search_registries
+from weightswarm.settings import load_settings
 from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
     from weightswarm.magnet import MagnetLink
     from weightswarm.publishing import PublishOptions, Release
     from weightswarm.seeding import SeededRelease, SeedOptions
-    from weightswarm.swarm import NetworkOptions
+    from weightswarm.swarm import Network, NetworkOptions
 
 PathLike = str | os.PathLike[str]
 
@@ -47,13 +59,15 @@ def publish(
     name: str | None = None,
     output: PathLike = ".",
     registry: PathLike | None = None,
+    release_version: int | None = None,
     cache_dir: PathLike | None = None,
     options: PublishOptions | None = None,
     report: Report = silent,
 ) -> Published:
     """Hash a folder, a file or a cached `org/model[@revision]`; write its manifest and torrent into `output`.
 
-    With `registry`, the release is added to that folder as well, for others to find by name.
+    With `registry`, the release is added to that folder and its index as well, for others to find by name, and by
+    `release_version` as `org/model@v3`.
     """
     from weightswarm.publishing import check_output, write_release
 
@@ -71,8 +85,9 @@ def publish(
             magnet,
             release.manifest.to_bytes(),
             release.metainfo.data,
+            version=release_version,
         )
-        DirectoryRegistry(user_path(registry)).add(entry)
+        DirectoryRegistry(user_path(registry)).add(entry, report)
     return Published(release, magnet, manifest_path, torrent_path)
 
 
@@ -155,7 +170,7 @@ def fetch(
     result = fetch_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries),
+        registries=all_registries(registries, _reach(options), report),
         options=options or FetchOptions(),
         report=report,
     )
@@ -177,7 +192,7 @@ def plan_fetch(
     plan = fetch_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries),
+        registries=all_registries(registries, _reach(options), report),
         options=options or FetchOptions(),
         dry_run=True,
         report=report,
@@ -200,7 +215,7 @@ def verify(
     return verify_target(
         str(target),
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries),
+        registries=all_registries(registries, _reach(options), report),
         options=options or VerifyOptions(),
         report=report,
     )
@@ -219,25 +234,73 @@ def show(
     from weightswarm.fetching import describe_source
     from weightswarm.swarm import NetworkOptions
 
+    chosen = network or NetworkOptions()
     return describe_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries),
-        network=network or NetworkOptions(),
+        registries=all_registries(registries, chosen.network, report),
+        network=chosen,
         timeout=timeout,
         report=report,
     )
 
 
-def all_registries(folders: Iterable[PathLike]) -> list[DirectoryRegistry]:
-    """Return the registries in `folders`, in order, then the one that ships with the program."""
-    found = []
-    for folder in folders:
-        path = user_path(folder)
-        if not is_folder(path):
-            raise NotFound(f"There is no registry folder {path}")
-        found.append(DirectoryRegistry(path))
-    return [*found, bundled_registry()]
+def search(
+    text: str,
+    *,
+    registries: Iterable[PathLike] = (),
+    network: Network | None = None,
+    report: Report = silent,
+) -> list[Found]:
+    """Return what the registries list for `text`: every word in the name or description, the best first.
+
+    Raises `NetworkFailure` or `SwarmTimeout` where nothing is found and a registry did not answer.
+    """
+    return search_registries(all_registries(registries, network, report), text)
+
+
+def index(registry: PathLike, *, report: Report = silent) -> tuple[Path, bool]:
+    """Make `index.json` of a registry folder again; return it, and whether everything in the folder is listed."""
+    folder = user_path(registry)
+    if not is_folder(folder):
+        raise NotFound(f"There is no registry folder {folder}")
+    return DirectoryRegistry(folder).write_index(report)
+
+
+def all_registries(
+    locations: Iterable[PathLike], network: Network | None = None, report: Report = silent
+) -> list[Registry]:
+    """Return the registries at `locations`, then those of the user's settings, then the bundled one.
+
+    A location is a folder, or an `http(s)` URL. At loopback registries on other machines are left out, which `report`
+    is told, and so it is of a folder in the settings that is not there. Raises `NotFound` for one in `locations`.
+    """
+    loopback_only = network is not None and network.value == "loopback"
+    found: list[Registry] = []
+    for location in locations:
+        if (registry := _registry(os.fspath(location), loopback_only, report)) is None:
+            raise NotFound(f"There is no registry folder {user_path(location)}")
+        found.append(registry)
+    for location in load_settings().registries:
+        if (registry := _registry(location, loopback_only, report)) is None:
+            report(Note(f"Registry {location}, which the settings name, is not there; going on without it"))
+            continue
+        found.append(registry)
+    askable = [r for r in found if not is_url(r.location) or may_ask(r.location, loopback_only=loopback_only)]
+    for left_out in [r.location for r in found if r not in askable]:
+        report(Note(f"Registry {left_out} is not asked at --network loopback"))
+    return [*askable, bundled_registry()]
+
+
+def _registry(location: str, loopback_only: bool, report: Report) -> Registry | None:
+    if is_url(location):
+        return HttpRegistry(registry_url(location), loopback_only=loopback_only, report=report)
+    folder = user_path(location)
+    return DirectoryRegistry(folder) if is_folder(folder) else None
+
+
+def _reach(options: FetchOptions | VerifyOptions | None) -> Network | None:
+    return None if options is None else options.network.network
 
 
 def _check_apart(output: Path, source: PathLike) -> None:

@@ -19,13 +19,13 @@ from weightswarm.cache import (
     note_verified,
 )
 from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
-from weightswarm.errors import InvalidInput, NotFound, WeightswarmError
+from weightswarm.errors import InvalidInput, NetworkFailure, NotFound, SwarmTimeout, WeightswarmError
 from weightswarm.expected import Expected, expected_by_file
 from weightswarm.formats import code_notice
 from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
-from weightswarm.registry import DirectoryRegistry, find_name
+from weightswarm.registry import Registry, find_name
 from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
 from weightswarm.swarm import NetworkOptions
 from weightswarm.verifying import Fault, Finding
@@ -72,7 +72,7 @@ def verify_target(
     target: str,
     *,
     cache: ModelCache,
-    registries: Sequence[DirectoryRegistry],
+    registries: Sequence[Registry],
     options: VerifyOptions,
     report: Report = silent,
 ) -> Verification:
@@ -145,9 +145,7 @@ def _verify(subject: _Subject, options: VerifyOptions, report: Report) -> Verdic
 # --- finding what to verify ------------------------------------------------------------------------------------------
 
 
-def _subject(
-    target: str, cache: ModelCache, registries: Sequence[DirectoryRegistry], options: VerifyOptions
-) -> _Subject:
+def _subject(target: str, cache: ModelCache, registries: Sequence[Registry], options: VerifyOptions) -> _Subject:
     path = user_path(target)
     if is_folder(path):
         cached = _as_snapshot(path, cache)
@@ -186,7 +184,7 @@ def _snapshot(
     repository: Repository,
     revision: str,
     cache: ModelCache,
-    registries: Sequence[DirectoryRegistry],
+    registries: Sequence[Registry],
     options: VerifyOptions,
 ) -> _Subject:
     root = repository.snapshot(revision)
@@ -218,10 +216,10 @@ def _snapshot(
     )
 
 
-def _listed(registries: Sequence[DirectoryRegistry], name: str, revision: str) -> tuple[Manifest, bytes | None] | None:
+def _listed(registries: Sequence[Registry], name: str, revision: str) -> tuple[Manifest, bytes | None] | None:
     try:
         entry = find_name(registries, name, revision)
-    except NotFound:
+    except (NotFound, NetworkFailure, SwarmTimeout):
         return None
     if entry is None or entry.manifest is None:
         return None

@@ -84,6 +84,23 @@ class NotFound(WeightswarmError):
     """A name, revision, path or info-hash is known neither to the model cache nor to a registry."""
 
 
+class Ambiguous(NotFound):
+    """A name or the start of a revision could mean several releases of one registry."""
+
+
+class RegistryFailure(WeightswarmError):
+    """A registry did not answer, or answered what a registry may not. `location` is its URL.
+
+    `after` is set when it was time that ran out, in seconds.
+    """
+
+    def __init__(self, location: str, reason: str, *, after: float | None = None) -> None:
+        super().__init__(f"Registry {location}: {reason}")
+        self.location = location
+        self.reason = printable(reason)
+        self.after = after
+
+
 class OutOfSpace(WeightswarmError):
     """The file system cannot hold what would be written. Sizes are in bytes."""
 

@@ -91,8 +91,8 @@ def cache_options(command: F) -> F:
 def registry_options(command: F) -> F:
     """`--registry`."""
     return option(
-        "--registry", "registries", multiple=True, metavar="DIR",
-        help="A registry folder to look names up in, before the one that ships with weightswarm.",
+        "--registry", "registries", multiple=True, metavar="DIR|URL",
+        help="A registry to look names up in, before those of the settings and the one that ships with weightswarm.",
     )(command)  # fmt: skip
 
 
@@ -100,6 +100,15 @@ def output_options(command: F) -> F:
     """`-q` and `--json`."""
     command = option("-q", "--quiet", is_flag=True, help="Print the result alone.")(command)
     return option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def reach_option(command: F) -> F:
+    """`--network`, passed on as `network_choice`."""
+    return option(
+        "--network", "network_choice", default="public", show_default=True,
+        type=click.Choice(["public", "lan", "loopback"]),
+        help="How far to reach: everywhere; this network, without public DHT and port mapping; this machine.",
+    )(command)  # fmt: skip
 
 
 def network_options(command: F) -> F:
@@ -112,9 +121,7 @@ def network_options(command: F) -> F:
         option("--listen", type=ListenAddress(), help="Where to accept peers (default: a free port)."),
         option("--download-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
         option("--upload-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
-        option("--network", "network_choice", default="public", show_default=True,
-               type=click.Choice(["public", "lan", "loopback"]),
-               help="How far to reach: everywhere; this network, without public DHT and port mapping; this machine."),
+        reach_option,
     ):  # fmt: skip
         command = decorate(command)
     return command

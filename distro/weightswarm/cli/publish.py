@@ -71,12 +71,21 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
 @click.command("publish")
 @click.argument("path")
 @option("-o", "--output", metavar="DIR", default=".", show_default=True, help="Where manifest and torrent go.")
-@option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder as well.")
+@option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder and its index as well.")
+@option("--release-version", type=click.IntRange(0, 999_999), metavar="N",
+        help="With --add-to: the number by which ORG/MODEL@vN finds it.")  # fmt: skip
 @release_options
 @cache_options
 @output_options
 def publish_command(
-    path: str, output: str, registry: str | None, cache_dir: str | None, quiet: bool, as_json: bool, **options: Any
+    path: str,
+    output: str,
+    registry: str | None,
+    release_version: int | None,
+    cache_dir: str | None,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Hash PATH (a folder, a file, or ORG/MODEL[@REV] in the cache) and print its magnet link.
 
@@ -85,11 +94,20 @@ def publish_command(
     """
     from weightswarm import api
 
+    if release_version is not None and registry is None:
+        raise click.UsageError("--release-version is for a registry: say which with --add-to")
     name = options.pop("name")
     chosen = publish_options_from(options)
     with reporting(quiet) as report:
         published = api.publish(
-            path, name=name, output=output, registry=registry, cache_dir=cache_dir, options=chosen, report=report
+            path,
+            name=name,
+            output=output,
+            registry=registry,
+            release_version=release_version,
+            cache_dir=cache_dir,
+            options=chosen,
+            report=report,
         )
     manifest = published.release.manifest
     if as_json:

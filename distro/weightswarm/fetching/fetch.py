@@ -33,7 +33,7 @@ from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
 from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
 from weightswarm.progress import Note, Report, silent
-from weightswarm.registry import DirectoryRegistry
+from weightswarm.registry import Registry
 from weightswarm.storage import user_path
 from weightswarm.swarm import NetworkOptions, Swarm
 from weightswarm.verifying import Expectation
@@ -89,7 +89,7 @@ def fetch_source(
     source: str,
     *,
     cache: ModelCache,
-    registries: Sequence[DirectoryRegistry],
+    registries: Sequence[Registry],
     options: FetchOptions,
     dry_run: bool = False,
     report: Report = silent,

@@ -14,7 +14,7 @@ from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Difference, Metainfo, differences
 from weightswarm.progress import Note, Report, silent
-from weightswarm.registry import DirectoryRegistry
+from weightswarm.registry import Registry
 from weightswarm.swarm import NetworkOptions, Swarm
 
 
@@ -56,7 +56,7 @@ def describe_source(
     source: str,
     *,
     cache: ModelCache,
-    registries: Sequence[DirectoryRegistry],
+    registries: Sequence[Registry],
     network: NetworkOptions,
     timeout: float,
     report: Report = silent,

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weightswarm.cache import ModelCache, ReleaseRecord, find_by_info_hash, load_record
-from weightswarm.errors import InvalidInput, InvalidMetainfo, NotFound
+from weightswarm.errors import InvalidInput, InvalidMetainfo, NetworkFailure, NotFound, SwarmTimeout, WeightswarmError
 from weightswarm.magnet import InfoHash, MagnetLink, looks_like_magnet, parse_magnet
 from weightswarm.manifest import parse_reference
 from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo
 from weightswarm.reach import Network
-from weightswarm.registry import DirectoryRegistry, download_metainfo, find_info_hash, find_name
+from weightswarm.registry import Registry, RegistryEntry, download_metainfo, find_info_hash, find_name
 from weightswarm.storage import is_file, looks_like_path, storage_errors, user_path
 from weightswarm.swarm import NetworkOptions
 
@@ -44,15 +44,15 @@ class Wanted:
 def resolve_source(
     source: str,
     *,
-    registries: Sequence[DirectoryRegistry],
+    registries: Sequence[Registry],
     cache: ModelCache,
     timeout: float,
     network: Network,
 ) -> Wanted:
     """Read a source: magnet, `.torrent` path or URL, file holding a magnet, info-hash, or `org/model[@revision]`.
 
-    Only a URL is asked over the network, for `timeout` seconds at most. Raises `InvalidInput`, `InvalidMetainfo`,
-    `NotFound`, `NetworkFailure`, `StorageFailure`.
+    A torrent's URL is asked for `timeout` seconds at most. Raises `InvalidInput`, `InvalidMetainfo`, `NotFound`,
+    `NetworkFailure`, `SwarmTimeout`, `StorageFailure`.
     """
     source = source.strip()
     if looks_like_magnet(source):
@@ -92,12 +92,12 @@ def _first_magnet(data: bytes, path: Path) -> str:
     raise InvalidInput(f"{path} holds neither a torrent nor a magnet link")
 
 
-def _of_torrent(data: bytes, registries: Sequence[DirectoryRegistry], cache: ModelCache) -> Wanted:
+def _of_torrent(data: bytes, registries: Sequence[Registry], cache: ModelCache) -> Wanted:
     metainfo = parse_metainfo(data)
     return _known(Wanted(magnet_of(metainfo), metainfo), registries, cache)
 
 
-def _known(wanted: Wanted, registries: Sequence[DirectoryRegistry], cache: ModelCache) -> Wanted:
+def _known(wanted: Wanted, registries: Sequence[Registry], cache: ModelCache) -> Wanted:
     """Add what a registry and the cache know of the torrent."""
     entry = find_info_hash(registries, wanted.magnet.info_hash)
     record = find_by_info_hash(cache, wanted.magnet.info_hash)
@@ -133,7 +133,7 @@ def _joined(pasted: MagnetLink, listed: MagnetLink) -> MagnetLink:
     )
 
 
-def _of_name(source: str, registries: Sequence[DirectoryRegistry], cache: ModelCache) -> Wanted:
+def _of_name(source: str, registries: Sequence[Registry], cache: ModelCache) -> Wanted:
     if looks_like_path(source):
         raise NotFound(f"There is no file {source}")
     try:
@@ -143,17 +143,22 @@ def _of_name(source: str, registries: Sequence[DirectoryRegistry], cache: ModelC
             f"Cannot tell what to fetch from: {source[:120]}",
             hint="give a magnet link in quotes, a .torrent file or URL, an info-hash, or org/model[@revision]",
         ) from None
-    entry = find_name(registries, name, revision)
+    entry: RegistryEntry | None = None
+    absent: WeightswarmError = NotFound(
+        f"No registry knows {source}, and it is not in the model cache",
+        hint="paste its magnet link, or add a registry with --registry DIR or URL",
+    )
+    try:
+        entry = find_name(registries, name, revision)
+    except (NetworkFailure, SwarmTimeout) as unanswered:
+        absent = unanswered
     if entry is not None:
         metainfo = kept_metainfo(entry.torrent, entry.info_hash)
         wanted = _known(Wanted(entry.magnet, metainfo), registries, cache)
         return replace(wanted, name=entry.name, revision=entry.revision, manifest=entry.manifest, listed=entry.magnet)
     record = _cached(name, revision, cache)
     if record is None or record.info_hash is None:
-        raise NotFound(
-            f"No registry knows {source}, and it is not in the model cache",
-            hint="paste its magnet link, or add a registry with --registry DIR",
-        )
+        raise absent
     metainfo = kept_metainfo(record.torrent, record.info_hash)
     return Wanted(MagnetLink(record.info_hash), metainfo, name, record.manifest.revision, None, record)
 

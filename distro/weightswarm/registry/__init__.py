@@ -1,14 +1,25 @@
 """Registries map model names and info-hashes to manifests and magnets. The only room that speaks HTTP itself."""
 
-from weightswarm.registry.directory import DirectoryRegistry, bundled_registry, find_info_hash, find_name
+from weightswarm.registry.directory import DirectoryRegistry, bundled_registry
 from weightswarm.registry.download import download_metainfo
 from weightswarm.registry.entry import RegistryEntry
+from weightswarm.registry.listing import ListedRelease
+from weightswarm.registry.registries import Found, Registry, find_info_hash, find_name, search
+from weightswarm.registry.remote import HttpRegistry, is_url, may_ask, registry_url
 
 __all__ = [
     "DirectoryRegistry",
+    "Found",
+    "HttpRegistry",
+    "ListedRelease",
+    "Registry",
     "RegistryEntry",
     "bundled_registry",
     "download_metainfo",
     "find_info_hash",
     "find_name",
+    "is_url",
+    "may_ask",
+    "registry_url",
+    "search",
 ]

@@ -1,23 +1,40 @@
 """A registry in a folder: `org/model/<revision>/{magnet.txt,manifest.json,release.torrent}`, and `org/model/main`.
 
-`main` holds the revision that the bare name means; without it a model with one revision means that one.
+`main` holds the revision that the bare name means; without it a model with one revision means that one. The tree is the
+truth, and `index.json` at its root the list of it for who asks over HTTP (`weightswarm.registry.indexing`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.errors import InvalidInput, WeightswarmError
 from weightswarm.magnet import InfoHash, MagnetLink, parse_magnet
 from weightswarm.manifest import is_revision, parse_model_name
+from weightswarm.progress import Note, Report, silent
 from weightswarm.registry.entry import RegistryEntry
+from weightswarm.registry.index import INDEX, index_bytes
+from weightswarm.registry.index import MAX_BYTES as MAX_INDEX
+from weightswarm.registry.indexing import index_lock, listed
+from weightswarm.registry.listing import (
+    MAGNET,
+    MANIFEST,
+    MAX_DOCUMENT_SIZES,
+    MAX_VERSION,
+    SIGNATURE,
+    TORRENT,
+    VERSION,
+    KnownRevision,
+    ListedRelease,
+    choose_revision,
+)
 from weightswarm.storage import write_atomically
 
-_MAX_DOCUMENT = 128 * 1024 * 1024
-_MAX_MAGNET = 64 * 1024
+MAIN = "main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +43,105 @@ class DirectoryRegistry:
 
     root: Path
 
+    @property
+    def location(self) -> str:
+        """The folder, for messages."""
+        return str(self.root)
+
     def find(self, name: str, revision: str | None = None) -> RegistryEntry | None:
-        """Return a model's release, at `revision` (or its first seven digits or more), else at `main`.
+        """Return a model's release, at `revision` (see `choose_revision`), else at `main`.
 
         None when the model is not here. Raises `NotFound` when it is, and the revision is not or is ambiguous.
         """
         folder = self.root / parse_model_name(name)
-        revisions = _revisions(folder)
-        if not revisions:
+        known = [KnownRevision(each, _version(folder / each)) for each in _revisions(folder)]
+        if not known:
             return None
-        listed = f"known revisions: {', '.join(revisions[:10])}"
-        if revision is not None:
-            matching = [r for r in revisions if r.startswith(revision)] if len(revision) >= 7 else []
-            if len(matching) != 1:
-                raise NotFound(f"{name} has no revision {revision} in the registry {self.root}", hint=listed)
-            return self._load(name, matching[0])
-        main = _read(folder / "main", 64)
-        if main is not None and (chosen := main.decode("ascii", "replace").strip()) in revisions:
-            return self._load(name, chosen)
-        if len(revisions) > 1:
-            raise NotFound(f"{name} has several revisions in {self.root}; say which: {name}@REV", hint=listed)
-        return self._load(name, revisions[0])
+        return self._load(name, choose_revision(name, revision, known, self._main(name), self.location))
 
     def find_info_hash(self, info_hash: InfoHash) -> RegistryEntry | None:
         """Return the release that a torrent holds, None when no entry has its info-hash."""
-        return next((entry for entry in self.entries() if entry.info_hash.matches(info_hash)), None)
+        for name, revision in self._places():
+            # Magnets alone are read until one fits: manifests and torrents are megabytes.
+            magnet = _magnet(_read(self.root / name / revision / MAGNET, MAX_DOCUMENT_SIZES[MAGNET]))
+            if magnet is not None and magnet.info_hash.matches(info_hash):
+                return self._load(name, revision)
+        return None
 
     def entries(self) -> Iterator[RegistryEntry]:
         """Yield every release, by name, then revision."""
+        for name, revision in self._places():
+            if (entry := self._load(name, revision)) is not None:
+                yield entry
+
+    def releases(self) -> tuple[ListedRelease, ...]:
+        """Return the list of what is here; what is damaged is left out."""
+        return tuple(self.list_releases(lambda _place, _reason: None))
+
+    def list_releases(self, on_damaged: Callable[[str, str], None]) -> Iterator[ListedRelease]:
+        """Yield every release as an index lists it; `on_damaged` is told of those that contradict themselves."""
+        for name, revision in self._places():
+            entry = self._load(name, revision)
+            magnet = _read(self.root / name / revision / MAGNET, MAX_DOCUMENT_SIZES[MAGNET])
+            if entry is None or magnet is None:
+                on_damaged(f"{name}/{revision}", f"it has no {MAGNET} that can be read")
+                continue
+            try:
+                yield listed(entry, magnet, is_main=self._main(name) == revision)
+            except WeightswarmError as error:
+                on_damaged(f"{name}/{revision}", str(error))
+
+    def add(self, entry: RegistryEntry, report: Report = silent) -> Path:
+        """Write a release, point the model's `main` at it, make the index again, and return the release's folder.
+
+        Raises `InvalidInput` for a version number that another revision has.
+        """
+        folder = self.root / entry.name / entry.revision
+        with index_lock(self.root):
+            for other in _revisions(folder.parent):
+                if (
+                    entry.version is not None
+                    and other != entry.revision
+                    and _version(folder.parent / other) == entry.version
+                ):
+                    raise InvalidInput(f"{entry.name} has a version {entry.version} already: {other}")
+            documents = {
+                MANIFEST: entry.manifest,
+                TORRENT: entry.torrent,
+                SIGNATURE: entry.signature,
+                VERSION: None if entry.version is None else f"{entry.version}\n".encode(),
+                MAGNET: str(entry.magnet).encode() + b"\n",
+            }
+            for name, data in documents.items():
+                if data is not None:
+                    write_atomically(folder / name, data)
+            write_atomically(folder.parent / MAIN, entry.revision.encode() + b"\n")
+            self._write_index(report)
+        return folder
+
+    def write_index(self, report: Report = silent) -> tuple[Path, bool]:
+        """Make `index.json` again from the tree; return it, and whether everything in the tree is listed.
+
+        What is damaged is left out, and `report` told so.
+        """
+        with index_lock(self.root):
+            return self._write_index(report)
+
+    def _write_index(self, report: Report) -> tuple[Path, bool]:
+        damaged = []
+
+        def note(place: str, reason: str) -> None:
+            damaged.append(place)
+            report(Note(f"{self.root / place} is left out of the index: {reason}"))
+
+        data = index_bytes(self.list_releases(note))
+        if len(data) > MAX_INDEX:
+            raise InvalidInput(f"The index of {self.root} would have more than {MAX_INDEX:,} bytes")
+        write_atomically(self.root / INDEX, data)
+        return self.root / INDEX, not damaged
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """Yield the name and revision of every folder that is named like a release's."""
         for organisation in _folders(self.root):
             for model in _folders(self.root / organisation):
                 try:
@@ -61,27 +149,21 @@ class DirectoryRegistry:
                 except InvalidInput:
                     continue
                 for revision in _revisions(self.root / name):
-                    if (entry := self._load(name, revision)) is not None:
-                        yield entry
+                    yield name, revision
 
-    def add(self, entry: RegistryEntry) -> Path:
-        """Write a release, point the model's `main` at it, and return its folder."""
-        folder = self.root / entry.name / entry.revision
-        if entry.manifest is not None:
-            write_atomically(folder / "manifest.json", entry.manifest)
-        if entry.torrent is not None:
-            write_atomically(folder / "release.torrent", entry.torrent)
-        write_atomically(folder / "magnet.txt", str(entry.magnet).encode() + b"\n")
-        write_atomically(folder.parent / "main", entry.revision.encode() + b"\n")
-        return folder
+    def _main(self, name: str) -> str | None:
+        data = _read(self.root / name / MAIN, 64)
+        return None if data is None else data.decode("ascii", "replace").strip()
 
     def _load(self, name: str, revision: str) -> RegistryEntry | None:
         folder = self.root / name / revision
-        magnet = _magnet(_read(folder / "magnet.txt", _MAX_MAGNET))
+        found = {each: _read(folder / each, limit) for each, limit in MAX_DOCUMENT_SIZES.items()}
+        magnet = _magnet(found[MAGNET])
         if magnet is None:
             return None
-        manifest = _read(folder / "manifest.json", _MAX_DOCUMENT)
-        return RegistryEntry(name, revision, magnet, manifest, _read(folder / "release.torrent", _MAX_DOCUMENT))
+        return RegistryEntry(
+            name, revision, magnet, found[MANIFEST], found[TORRENT], found[SIGNATURE], _version(folder)
+        )
 
 
 def bundled_registry() -> DirectoryRegistry:
@@ -89,16 +171,6 @@ def bundled_registry() -> DirectoryRegistry:
     package = Path(__file__).parents[1]
     installed = package / "manifests"
     return DirectoryRegistry(installed if installed.is_dir() else package.parents[1] / "manifests")
-
-
-def find_name(registries: Sequence[DirectoryRegistry], name: str, revision: str | None) -> RegistryEntry | None:
-    """Return the first registry's release of a name, None when none has it."""
-    return next((entry for r in registries if (entry := r.find(name, revision)) is not None), None)
-
-
-def find_info_hash(registries: Sequence[DirectoryRegistry], info_hash: InfoHash) -> RegistryEntry | None:
-    """Return the first registry's release with an info-hash, None when none has it."""
-    return next((entry for r in registries if (entry := r.find_info_hash(info_hash)) is not None), None)
 
 
 def _folders(folder: Path) -> list[str]:
@@ -114,11 +186,19 @@ def _revisions(folder: Path) -> list[str]:
 
 def _read(path: Path, limit: int) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        # Opening a pipe would wait for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
             data = file.read(limit + 1)
     except OSError:
         return None
     return data if len(data) <= limit else None
+
+
+def _version(folder: Path) -> int | None:
+    data = (_read(folder / VERSION, 16) or b"").strip()
+    return int(data) if data.isdigit() and int(data) <= MAX_VERSION else None
 
 
 def _magnet(data: bytes | None) -> MagnetLink | None:

@@ -9,13 +9,18 @@ from weightswarm.magnet import InfoHash, MagnetLink
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
-    """A release: `manifest` and `torrent` are documents as stored, None where the registry has none."""
+    """A release: `manifest`, `torrent` and `signature` are documents as stored, None where the registry has none.
+
+    `version` is the publisher's own number for the revision, which `org/model@v3` asks for.
+    """
 
     name: str
     revision: str
     magnet: MagnetLink
     manifest: bytes | None = None
     torrent: bytes | None = None
+    signature: bytes | None = None
+    version: int | None = None
 
     @property
     def info_hash(self) -> InfoHash:
