@@ -1,4 +1,4 @@
-"""Starting and stopping other people's programs on loopback: opentracker, qBittorrent, aria2 and Transmission."""
+"""Starting and stopping other people's programs on loopback: trackers, BitTorrent clients, and nginx."""
 
 from __future__ import annotations
 
@@ -46,6 +46,28 @@ WebUI\\Address=127.0.0.1
 WebUI\\Port={web_port}
 WebUI\\LocalHostAuth=false
 WebUI\\UseUPnP=false
+"""
+
+_NGINX_SETTINGS = """\
+daemon off;
+master_process off;
+pid "{folder}/pid";
+error_log stderr error;
+{user}
+events {{ }}
+http {{
+    log_format asked "$request_uri $status";
+    access_log "{folder}/asked" asked;
+    gzip on;
+    gzip_types *;
+    gzip_min_length 1;
+    client_body_temp_path "{folder}/body";
+    proxy_temp_path "{folder}/proxy";
+    fastcgi_temp_path "{folder}/fastcgi";
+    uwsgi_temp_path "{folder}/uwsgi";
+    scgi_temp_path "{folder}/scgi";
+    server {{ listen 127.0.0.1:{port}; root "{files}"; }}
+}}
 """
 
 ARIA2_OPTIONS = (
@@ -232,6 +254,24 @@ class Transmission:
         return answer["arguments"]
 
 
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """An nginx that serves a folder, compressed where a client takes that."""
+
+    program: Program
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where the folder is."""
+        return f"http://127.0.0.1:{self.port}/"
+
+    def asked(self) -> list[str]:
+        """Return what was asked for so far: path and status."""
+        return self.log.read_text().splitlines()
+
+
 class Server(Protocol):
     """A program that answers at a TCP port."""
 
@@ -316,6 +356,22 @@ class Counterparts:
         announce = [argument for url in trackers for argument in ("--tracker", url)]
         command = [executable, *announce, "--outfile", str(torrent), str(source)]
         self._run(command, folder).wait_for_success(30)
+
+    def nginx(self, files: Path) -> Nginx:
+        """Start an nginx that serves the folder `files`."""
+        executable = require("nginx", "nginx-light")
+        folder = self._folder("nginx")
+        settings = folder / "nginx.conf"
+        # Workers of a server that root starts could not enter a temporary folder.
+        user = "user root;" if os.geteuid() == 0 else ""
+
+        def start() -> Nginx:
+            port = free_port()
+            settings.write_text(_NGINX_SETTINGS.format(folder=folder, files=files, port=port, user=user))
+            command = [executable, "-p", str(folder), "-e", "stderr", "-c", str(settings)]
+            return Nginx(self._run(command, folder), port, folder / "asked")
+
+        return self._started(start)
 
     def stop_all(self) -> None:
         """End what still runs."""

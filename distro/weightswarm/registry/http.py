@@ -163,10 +163,13 @@ def _body(response: requests.Response, limit: int, deadline: float) -> bytes:
         if max(size, received) > limit:
             raise HttpFailure(f"it sends more than {limit:,} bytes")
         if time.monotonic() > deadline:
-            raise HttpFailure(f"it is too slow: {size:,} bytes so far", timed_out=True)
+            break
+    if time.monotonic() > deadline:
+        # What was cut off looks like an end, and a header without one like a whole answer.
+        raise HttpFailure(f"it is too slow: {size:,} bytes so far", timed_out=True)
     announced = response.headers.get("Content-Length", "")
     if (announced.isdigit() and received < int(announced)) or (decoder is not None and not decoder.eof):
-        raise HttpFailure(f"it broke off after {received:,} bytes", passing=True, timed_out=time.monotonic() > deadline)
+        raise HttpFailure(f"it broke off after {received:,} bytes", passing=True)
     return b"".join(parts)
 
 
