@@ -262,6 +262,24 @@ def test_a_gzip_bomb_is_left_before_it_swells(figure: Callable[[str, float], Non
     figure("gzip bombs left before they swelled", 1)
 
 
+def test_the_body_of_a_redirect_is_not_read(registry: DirectoryRegistry) -> None:
+    packed = bomb(200)
+    honest = tree(registry.root)
+
+    def answer(asked: Asked) -> bytes | Iterable[bytes]:
+        if asked.path.startswith("/there"):
+            return honest(Asked(asked.path.removeprefix("/there"), asked.headers))
+        return http(packed, "302 Found", Location=f"/there{asked.path}", Content_Encoding="gzip")
+
+    with answering(answer) as server:
+        tracemalloc.start()
+        try:
+            assert remote(server).find(NAME) == registry.find(NAME)
+            assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
 def test_an_endless_body_is_left_at_its_bound() -> None:
     def answer(_asked: Asked) -> Iterable[bytes]:
         yield b"HTTP/1.1 200 OK\r\n\r\n"

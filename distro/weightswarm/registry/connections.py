@@ -61,11 +61,16 @@ def watched_session(deadline: float, *, proxies: bool) -> Iterator[requests.Sess
             manager.pool_classes_by_scheme = classes
             return manager
 
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> str | None:
+            # Even one that follows no redirect would read a redirect's body, whatever its size.
+            return None
+
     timer = threading.Timer(max(0.0, deadline - time.monotonic()), cut)
     timer.daemon = True
     timer.start()
     try:
-        with requests.Session() as session:
+        with Session() as session:
             session.trust_env = proxies
             for scheme in ("http://", "https://"):
                 session.mount(scheme, Adapter())
