@@ -330,7 +330,7 @@ def test_redirects_are_followed_a_few_times_and_never_off_the_web_or_this_machin
         answering(lambda asked: http(b"", "307 Elsewhere", Location=target.url.rstrip("/") + asked.path)) as server,
     ):
         assert remote(server).find(NAME) == registry.find(NAME)
-    places = ["ftp://127.0.0.1/index.json", "file:///etc/passwd", "javascript:1", "http://[::1", "http:///x", "data:,x"]
+    places = ["ftp://127.0.0.1/index.json", "file:///etc/passwd", "javascript:1", "http://[::1", "data:,x"]
     for place in places:
         reason = refusal(lambda _asked, place=place: http(b"", "302 Found", Location=place))  # type: ignore[misc]
         assert "redirects to" in reason

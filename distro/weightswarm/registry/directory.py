@@ -188,12 +188,11 @@ def _read(path: Path, limit: int) -> bytes | None:
     try:
         # Opening a pipe would wait for ever.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
-            data = file.read(limit + 1)
+            status = os.fstat(file.fileno())
+            # Not up to the limit: that would take as much memory for a file of any size.
+            return file.read(status.st_size) if stat.S_ISREG(status.st_mode) and status.st_size <= limit else None
     except OSError:
         return None
-    return data if len(data) <= limit else None
 
 
 def _version(folder: Path) -> int | None:

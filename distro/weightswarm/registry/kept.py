@@ -38,12 +38,12 @@ def load_index(url: str) -> KeptIndex | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         with open(_index_place(url), "rb") as file:
             head = json.loads(file.readline(_MAX_HEAD))
-            body = file.read(MAX_BYTES + 1)
-            checked = os.fstat(file.fileno()).st_mtime
+            status = os.fstat(file.fileno())
+            body = file.read(min(status.st_size, MAX_BYTES))
         if head["version"] == _VERSION and head["url"] == url and head["sha256"] == hashlib.sha256(body).hexdigest():
             texts = [head["etag"], head["last_modified"]]
             if all(text is None or isinstance(text, str) for text in texts):
-                return KeptIndex(body, Validators(*texts), checked)
+                return KeptIndex(body, Validators(*texts), status.st_mtime)
     return None
 
 
