@@ -469,8 +469,18 @@ def test_a_magnet_for_another_torrent_than_the_indexs_is_refused(registry: Direc
     assert "is for another torrent than its index.json says" in refusal(answer, ask=lambda asked: asked.find(NAME))
 
 
-def test_a_wrong_index_is_refused_and_no_older_one_used_instead(registry: DirectoryRegistry) -> None:
-    answers: list[Answer] = [tree(registry.root), lambda _asked: http(b"<html>Log in to the WiFi</html>")]
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (http(b"<html>Log in to the WiFi</html>"), "its index.json cannot be used: no JSON"),
+        (http(b"", "404 Not Found"), "it answered 404"),
+    ],
+    ids=["another page", "gone"],
+)
+def test_where_a_wrong_index_stands_none_of_before_is_used_instead(
+    registry: DirectoryRegistry, told: bytes, reason: str
+) -> None:
+    answers: list[Answer] = [tree(registry.root), lambda _asked: told]
 
     def answer(asked: Asked) -> bytes | Iterable[bytes]:
         return answers[0](asked)
@@ -478,7 +488,7 @@ def test_a_wrong_index_is_refused_and_no_older_one_used_instead(registry: Direct
     with answering(answer) as server:
         assert remote(server).find(NAME) is not None
         del answers[0]
-        with pytest.raises(RegistryFailure, match=r"its index\.json cannot be used: no JSON"):
+        with pytest.raises(RegistryFailure, match=reason):
             remote(server).find(NAME)
 
 

@@ -25,11 +25,17 @@ INDEXES = [GOLDEN / "index.json", ROOT / "manifests" / "index.json"]
 
 # What the parsers refuse and a schema cannot, by the words with which they do.
 BEYOND_MANIFEST = (
-    "not in canonical form", "is not an integer", "device's name", "invisible character", "is listed twice",
+    "not in canonical form", r"\d is not an integer$", "device's name", "invisible character", "is listed twice",
     "only in case or Unicode form", "is a file, and a folder of", "folders deep", "a component is longer",
     "path is longer", "lone surrogate", "not a time of the form", "blob_id is a SHA-256 other than sha256",
 )  # fmt: skip
-BEYOND_INDEX = ("not in canonical form", "is not an integer", "twice", "lone surrogate", "is not a time of the form")
+BEYOND_INDEX = (
+    "not in canonical form",
+    r"\d is not an integer$",
+    "twice",
+    "lone surrogate",
+    "is not a time of the form",
+)
 
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2**48, 2**48 + 1, 2**63, 999_999, 1_000_000, 1.0, 0.5, "", "a", "A", "x" * 201,
@@ -126,7 +132,7 @@ def test_schema_and_parser_say_the_same_of_changed_documents(
             assert valid == (reason is None), (reason, document)
             counts["alike"] += 1
         else:
-            assert any(word in reason for word in beyond), (reason, document)
+            assert any(re.search(word, reason) for word in beyond), (reason, document)
             counts["by the parser alone"] += 1
     assert right > 20
     assert counts["alike"] > 5 * counts["by the parser alone"]
