@@ -21,12 +21,21 @@ import pytest
 from answering import Answer, Asked, Server, answering, canonical, changed_index, entry_of, http, registry_of, tree
 from counterparts import Counterparts, free_port
 from running import CommandLine, Seeder
-from weightswarm import MagnetLink, Note, Progress
+from weightswarm import MagnetLink, Network, Note, Progress
 from weightswarm.cli.exit_codes import exit_code
-from weightswarm.errors import InvalidInput, NotFound, RegistryFailure, SwarmTimeout, WeightswarmError
+from weightswarm.errors import InvalidInput, NetworkFailure, NotFound, RegistryFailure, SwarmTimeout, WeightswarmError
 from weightswarm.magnet import InfoHash
-from weightswarm.registry import DirectoryRegistry, HttpRegistry, find_info_hash, find_name, kept, registry_url, search
+from weightswarm.registry import (
+    DirectoryRegistry,
+    HttpRegistry,
+    download_metainfo,
+    find_info_hash,
+    find_name,
+    kept,
+    search,
+)
 from weightswarm.registry import http as client
+from weightswarm.registry.remote import registry_url
 
 NAME = "org/model"
 INDEX = "/index.json"
@@ -65,7 +74,7 @@ def counterparts(tmp_path: Path) -> Iterator[Counterparts]:
 
 def remote(server: Server | str, seconds: float = 10, report: Notes | None = None) -> HttpRegistry:
     url = server if isinstance(server, str) else server.url
-    return HttpRegistry(url, loopback_only=True, report=report or Notes(), seconds=seconds)
+    return HttpRegistry(url, network=Network.LOOPBACK, report=report or Notes(), seconds=seconds)
 
 
 def refusal(answer: Answer, seconds: float = 10, ask: Callable[[HttpRegistry], object] = HttpRegistry.releases) -> str:
@@ -280,6 +289,25 @@ def test_the_body_of_a_redirect_is_not_read(registry: DirectoryRegistry) -> None
             tracemalloc.stop()
 
 
+def test_the_url_of_a_torrent_has_the_same_bounds() -> None:
+    packed = bomb(200)
+    broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nd4:in\r\nzz"
+
+    def answer(asked: Asked) -> bytes:
+        return (
+            broken if asked.path == "/there" else http(packed, "302 Found", Location="/there", Content_Encoding="gzip")
+        )
+
+    with answering(answer) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises(NetworkFailure, match=f"^Cannot download {server.url}there"):
+                download_metainfo(f"{server.url}release.torrent", timeout=20, network=Network.LOOPBACK)
+            assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+        finally:
+            tracemalloc.stop()
+
+
 def test_an_endless_body_is_left_at_its_bound() -> None:
     def answer(_asked: Asked) -> Iterable[bytes]:
         yield b"HTTP/1.1 200 OK\r\n\r\n"
@@ -347,7 +375,7 @@ def test_redirects_are_followed_a_few_times_and_never_off_the_web_or_this_machin
 def test_at_loopback_registries_on_other_machines_are_not_asked_nor_looked_up(
     monkeypatch: pytest.MonkeyPatch, registry: DirectoryRegistry
 ) -> None:
-    from weightswarm import Network, api
+    from weightswarm import api
 
     def no_resolver(*arguments: object, **_keywords: object) -> None:
         raise AssertionError(f"asked for {arguments}")
@@ -405,8 +433,17 @@ def test_over_tls_the_certificate_counts_the_deadline_holds_and_nobody_is_led_ba
         with pytest.raises(RegistryFailure, match="did not answer in time"):
             HttpRegistry(server.url + "slow", seconds=0.5).releases()
         assert time.monotonic() - started < 8  # of the ten seconds that every byte would begin anew
-        with answering(lambda asked: http(b"", "301 Moved", Location=server.url.rstrip("/") + asked.path)) as plain:
-            assert HttpRegistry(plain.url).find(NAME) == registry.find(NAME)
+        with (
+            answering(lambda asked: http(b"", "301 Moved", Location=server.url.rstrip("/") + asked.path)) as plain,
+            pytest.raises(RegistryFailure, match="which is not followed: 127.0.0.1 is not open to strangers"),
+        ):
+            HttpRegistry(plain.url).releases()
+    # The host that the user named may move to https, and nobody else is led inside.
+    assert client._redirected("http://10.0.0.1:8000/a", "https://10.0.0.1/a") == "https://10.0.0.1/a"
+    assert client._judged("https://10.0.0.1/a", ("10.0.0.1", 8000), Network.PUBLIC)
+    for inside in ("https://10.0.0.1:8443/a", "http://10.0.0.2/a"):
+        with pytest.raises(client.HttpFailure, match="not open to strangers"):
+            client._judged(inside, ("10.0.0.1", 8000), Network.PUBLIC)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from answering import registry_of
 from hostile import refused
 from running import CommandLine
-from weightswarm import Note, Progress, api
+from weightswarm import Network, Note, Progress, api
 from weightswarm.errors import InvalidInput, NotFound, StorageFailure
 from weightswarm.registry import bundled_registry
 from weightswarm.settings import Settings, load_settings, settings_path
@@ -36,7 +36,7 @@ def test_registries_are_those_of_the_command_then_of_the_settings_then_the_one_t
     def report(event: Progress | Note) -> None:
         notes.append(event.text if isinstance(event, Note) else "")
 
-    found = api.all_registries([tmp_path, "http://127.0.0.1:1"], None, report)
+    found = api.all_registries([tmp_path, "http://127.0.0.1:1"], Network.PUBLIC, report)
     expected = [tmp_path, "http://127.0.0.1:1/", below, here, "https://example.invalid/reg/"]
     assert [each.location for each in found] == [*map(str, expected), bundled_registry().location]
     gone = below.with_name("gone")

@@ -16,6 +16,7 @@ from weightswarm.cache import ModelCache, cache_root
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.manifest import parse_model_name, parse_reference
 from weightswarm.progress import Note, Report, silent
+from weightswarm.reach import Network
 from weightswarm.registry import (
     DirectoryRegistry,
     Found,
@@ -25,7 +26,6 @@ from weightswarm.registry import (
     bundled_registry,
     is_url,
     may_ask,
-    registry_url,
 )
 from weightswarm.registry import search as search_registries
 from weightswarm.settings import load_settings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from weightswarm.magnet import MagnetLink
     from weightswarm.publishing import PublishOptions, Release
     from weightswarm.seeding import SeededRelease, SeedOptions
-    from weightswarm.swarm import Network, NetworkOptions
+    from weightswarm.swarm import NetworkOptions
 
 PathLike = str | os.PathLike[str]
 
@@ -249,7 +249,7 @@ def search(
     text: str,
     *,
     registries: Iterable[PathLike] = (),
-    network: Network | None = None,
+    network: Network = Network.PUBLIC,
     report: Report = silent,
 ) -> list[Found]:
     """Return what the registries list for `text`: every word in the name or description, the best first.
@@ -268,39 +268,38 @@ def index(registry: PathLike, *, report: Report = silent) -> tuple[Path, bool]:
 
 
 def all_registries(
-    locations: Iterable[PathLike], network: Network | None = None, report: Report = silent
+    locations: Iterable[PathLike], network: Network = Network.PUBLIC, report: Report = silent
 ) -> list[Registry]:
     """Return the registries at `locations`, then those of the user's settings, then the bundled one.
 
     A location is a folder, or an `http(s)` URL. At loopback registries on other machines are left out, which `report`
     is told, and so it is of a folder in the settings that is not there. Raises `NotFound` for one in `locations`.
     """
-    loopback_only = network is not None and network.value == "loopback"
     found: list[Registry] = []
     for location in locations:
-        if (registry := _registry(os.fspath(location), loopback_only, report)) is None:
+        if (registry := _registry(os.fspath(location), network, report)) is None:
             raise NotFound(f"There is no registry folder {user_path(location)}")
         found.append(registry)
     for location in load_settings().registries:
-        if (registry := _registry(location, loopback_only, report)) is None:
+        if (registry := _registry(location, network, report)) is None:
             report(Note(f"Registry {location}, which the settings name, is not there; going on without it"))
             continue
         found.append(registry)
-    askable = [r for r in found if not is_url(r.location) or may_ask(r.location, loopback_only=loopback_only)]
+    askable = [registry for registry in found if may_ask(registry.location, network)]
     for left_out in [r.location for r in found if r not in askable]:
         report(Note(f"Registry {left_out} is not asked at --network loopback"))
     return [*askable, bundled_registry()]
 
 
-def _registry(location: str, loopback_only: bool, report: Report) -> Registry | None:
+def _registry(location: str, network: Network, report: Report) -> Registry | None:
     if is_url(location):
-        return HttpRegistry(registry_url(location), loopback_only=loopback_only, report=report)
+        return HttpRegistry(location, network=network, report=report)
     folder = user_path(location)
     return DirectoryRegistry(folder) if is_folder(folder) else None
 
 
-def _reach(options: FetchOptions | VerifyOptions | None) -> Network | None:
-    return None if options is None else options.network.network
+def _reach(options: FetchOptions | VerifyOptions | None) -> Network:
+    return Network.PUBLIC if options is None else options.network.network
 
 
 def _check_apart(output: Path, source: PathLike) -> None:

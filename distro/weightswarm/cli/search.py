@@ -32,7 +32,7 @@ def search_command(
     A `*` marks the revision that the bare name means. `weightswarm fetch ORG/MODEL[@REV]` fetches what is listed.
     """
     from weightswarm import api
-    from weightswarm.swarm import Network
+    from weightswarm.reach import Network
 
     if len(text) > _MAX_TEXT:
         raise click.UsageError(f"TEXT is longer than {_MAX_TEXT} characters")

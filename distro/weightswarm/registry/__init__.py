@@ -5,7 +5,7 @@ from weightswarm.registry.download import download_metainfo
 from weightswarm.registry.entry import RegistryEntry
 from weightswarm.registry.listing import ListedRelease
 from weightswarm.registry.registries import Found, Registry, find_info_hash, find_name, search
-from weightswarm.registry.remote import HttpRegistry, is_url, may_ask, registry_url
+from weightswarm.registry.remote import HttpRegistry, is_url, may_ask
 
 __all__ = [
     "DirectoryRegistry",
@@ -20,6 +20,5 @@ __all__ = [
     "find_name",
     "is_url",
     "may_ask",
-    "registry_url",
     "search",
 ]

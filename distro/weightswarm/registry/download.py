@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 import zlib
-from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -31,6 +28,7 @@ def download_metainfo(url: str, *, timeout: float, network: Network) -> bytes:
     """
     # Costs a tenth of a second to load, and few fetches need it.
     import requests
+    import urllib3
 
     from weightswarm.registry.guarding import guarded_session
 
@@ -39,10 +37,7 @@ def download_metainfo(url: str, *, timeout: float, network: Network) -> bytes:
     try:
         for _ in range(MAX_REDIRECTS + 1):
             endpoint = _judged(url, named, network)
-            with (
-                guarded_session(network, named=endpoint == named, deadline=deadline) as (session, connections),
-                _cut_off(connections, deadline),
-            ):
+            with guarded_session(network, named=endpoint == named, deadline=deadline) as session:
                 session.headers["User-Agent"] = f"weightswarm/{__version__}"
                 # What is compressed may be a thousand times as large as what came.
                 session.headers["Accept-Encoding"] = "identity"
@@ -56,7 +51,7 @@ def download_metainfo(url: str, *, timeout: float, network: Network) -> bytes:
                     return _body(response, url, deadline)
     except Unreachable as error:
         raise NetworkFailure(f"Cannot download {url}: {error}") from error
-    except (requests.RequestException, OSError, ValueError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise NetworkFailure(f"Cannot download {url}: {_reason(error, deadline)}") from error
     raise NetworkFailure(f"{url} redirects more than {MAX_REDIRECTS} times")
 
@@ -83,26 +78,6 @@ def _judged(url: str, named: Endpoint, network: Network) -> Endpoint:
             raise NetworkFailure(f"{url} is not on this machine, and --network loopback asks nobody else") from None
         raise NetworkFailure(f"It redirects to {url[:500]}, which is not followed: {error}") from None
     return endpoint
-
-
-class _cut_off:  # noqa: N801 - used as a function
-    """Ends connections at the deadline: a server that drips its header never lets a socket's own timeout pass."""
-
-    def __init__(self, connections: list[socket.socket], deadline: float) -> None:
-        self._connections = connections
-        self._timer = threading.Timer(max(0.1, deadline - time.monotonic()), self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def _cut(self) -> None:
-        for connection in self._connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _body(response: requests.Response, url: str, deadline: float) -> bytes:

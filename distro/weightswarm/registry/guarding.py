@@ -1,10 +1,17 @@
-"""A `requests` session whose connections go where `weightswarm.reach` lets them, to the very address it judged."""
+"""A `requests` session whose connections go where `weightswarm.reach` lets them, to the very address it judged.
+
+They are shut down at a deadline: a socket's own timeout begins anew with every byte, so that a server which drips its
+header would hold us for hours.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import requests
@@ -17,10 +24,8 @@ from weightswarm.reach import Network, connect
 
 
 @contextmanager
-def guarded_session(
-    network: Network, *, named: bool, deadline: float
-) -> Iterator[tuple[requests.Session, list[socket.socket]]]:
-    """Yield a session for one request, and the connections that it makes.
+def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterator[requests.Session]:
+    """Yield a session for one request, which ends at `deadline` (monotonic seconds).
 
     Proxies that the environment names are the user's choice and look names up themselves; at loopback there are none.
     """
@@ -28,8 +33,14 @@ def guarded_session(
 
     def dial(host: str, port: int | None, default: int) -> socket.socket:
         connection = connect((host, port or default), network, named=named, deadline=deadline)
-        connections.append(connection)
+        # A descriptor of our own to shut it down by: TLS takes the other one over.
+        connections.append(socket.socket(fileno=os.dup(connection.fileno())))
         return connection
+
+    def cut_off() -> None:
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     class Plain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
@@ -51,8 +62,22 @@ def guarded_session(
             self.poolmanager: PoolManager
             self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
-    with requests.Session() as session:
-        session.trust_env = network is not Network.LOOPBACK
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, Adapter())
-        yield session, connections
+    class Session(requests.Session):
+        def get_redirect_target(self, resp: requests.Response) -> str | None:
+            # Even one that follows no redirect would read a redirect's body, whatever its size.
+            return None
+
+    timer = threading.Timer(max(0.1, deadline - time.monotonic()), cut_off)
+    timer.daemon = True
+    timer.start()
+    try:
+        with Session() as session:
+            session.trust_env = network is not Network.LOOPBACK
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, Adapter())
+            yield session
+    finally:
+        timer.cancel()
+        timer.join()
+        for connection in connections:
+            connection.close()

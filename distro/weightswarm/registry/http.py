@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 import zlib
 from dataclasses import dataclass
@@ -10,6 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from weightswarm.reach import (
+    WEB_PORTS,
+    Endpoint,
+    Network,
+    Refused,
+    Unreachable,
+    check_stranger,
+    is_closed,
+    is_literal,
+    split_url,
+)
 from weightswarm.version import __version__
 
 if TYPE_CHECKING:
@@ -21,7 +31,6 @@ MAX_WAIT = 5.0
 """Most seconds that a server may have us wait before the next try (`Retry-After`, RFC 9110 section 10.2.3)."""
 
 _BACK_OFF = 0.2
-_CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 10.0
 _PART = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -60,7 +69,7 @@ class HttpFailure(Exception):
         self.wait = wait
 
 
-def get(url: str, *, limit: int, seconds: float, loopback_only: bool, known: Validators | None = None) -> Answer:
+def get(url: str, *, limit: int, seconds: float, network: Network, known: Validators | None = None) -> Answer:
     """Return the document at `url`, of `limit` bytes at most, within `seconds` for all tries together.
 
     With `known`, a server may answer that nothing changed. Raises `HttpFailure`.
@@ -69,7 +78,7 @@ def get(url: str, *, limit: int, seconds: float, loopback_only: bool, known: Val
     attempt = 1
     while True:
         try:
-            return _follow(url, limit, deadline, loopback_only, known or Validators())
+            return _follow(url, limit, deadline, network, known or Validators())
         except HttpFailure as failure:
             wait = _BACK_OFF * 2 ** (attempt - 1) if failure.wait is None else failure.wait
             if not failure.passing or attempt == TRIES or wait > MAX_WAIT or time.monotonic() + wait >= deadline:
@@ -78,47 +87,64 @@ def get(url: str, *, limit: int, seconds: float, loopback_only: bool, known: Val
             attempt += 1
 
 
-def is_loopback_url(url: str) -> bool:
-    """Tell whether a URL names this machine, by address or as `localhost`; asks no resolver."""
-    try:
-        host = urlsplit(url).hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _follow(url: str, limit: int, deadline: float, loopback_only: bool, known: Validators) -> Answer:
+def _follow(url: str, limit: int, deadline: float, network: Network, known: Validators) -> Answer:
     # Costs a tenth of a second to load, and few fetches need it.
     import requests
     import urllib3
 
-    from weightswarm.registry.connections import watched_session
+    from weightswarm.registry.guarding import guarded_session
 
     headers = {"User-Agent": f"weightswarm/{__version__}", "Accept-Encoding": "gzip"}
     if known.etag is not None:
         headers["If-None-Match"] = known.etag
     if known.last_modified is not None:
         headers["If-Modified-Since"] = known.last_modified
+    first = _endpoint(url)
     try:
-        with watched_session(deadline, proxies=not loopback_only) as session:
-            for _ in range(MAX_REDIRECTS + 1):
-                _check_reach(url, loopback_only)
-                left = max(0.05, deadline - time.monotonic())
-                limits = (min(left, _CONNECT_SECONDS), min(left, _SILENCE_SECONDS))
-                with session.get(url, headers=headers, stream=True, timeout=limits, allow_redirects=False) as response:
+        for _ in range(MAX_REDIRECTS + 1):
+            named = _judged(url, first, network)
+            with guarded_session(network, named=named, deadline=deadline) as session:
+                silence = max(0.05, min(_SILENCE_SECONDS, deadline - time.monotonic()))
+                with session.get(url, headers=headers, stream=True, timeout=silence, allow_redirects=False) as response:
                     if response.is_redirect:
                         url = _redirected(url, response.headers["Location"])
                         continue
                     return _answer(response, limit, deadline, known)
+    except Unreachable as error:
+        late = time.monotonic() >= deadline
+        raise HttpFailure(str(error), passing=not isinstance(error, Refused), timed_out=late) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise _failure(error, deadline) from error
     raise HttpFailure(f"it redirects more than {MAX_REDIRECTS} times")
 
 
-def _check_reach(url: str, loopback_only: bool) -> None:
-    """Judge every URL before it is asked, the user's own and each that a redirect names."""
-    if loopback_only and not is_loopback_url(url):
+def _endpoint(url: str) -> Endpoint:
+    found = split_url(url, WEB_PORTS)
+    if found is None:
+        raise HttpFailure(f"it leads to {url[:200]}, which is no http or https URL")
+    return found[1]
+
+
+def _judged(url: str, first: Endpoint, network: Network) -> bool:
+    """Judge every URL before it is asked; tell whether it is the user's own host, at its port or a port of the web.
+
+    Where it redirects to must be open to strangers at `network`. Raises `HttpFailure`.
+    """
+    host, port = endpoint = _endpoint(url)
+    if network is Network.LOOPBACK and not is_here(host):
         raise HttpFailure(f"it leads to {url[:200]}, and --network loopback asks nobody but this machine")
+    named = endpoint == first or (host == first[0] and port in WEB_PORTS.values())
+    if not named and network is not Network.LOOPBACK:
+        try:
+            check_stranger("http", endpoint, network)
+        except Refused as error:
+            raise HttpFailure(f"it redirects to {url[:200]}, which is not followed: {error}") from None
+    return named
+
+
+def is_here(host: str) -> bool:
+    """Tell whether a host is this machine, by address or as `localhost`; asks no resolver."""
+    return is_literal(host) and not is_closed(host, Network.LOOPBACK)
 
 
 def _redirected(url: str, location: str) -> str:

@@ -14,9 +14,10 @@ from weightswarm.errors import InvalidInput, RegistryFailure
 from weightswarm.magnet import InfoHash, MagnetLink, parse_magnet
 from weightswarm.manifest import parse_model_name
 from weightswarm.progress import Note, Report, silent
+from weightswarm.reach import Network
 from weightswarm.registry import kept
 from weightswarm.registry.entry import RegistryEntry
-from weightswarm.registry.http import HttpFailure, get, is_loopback_url
+from weightswarm.registry.http import HttpFailure, get, is_here
 from weightswarm.registry.index import INDEX, MAX_BYTES, InvalidIndex, parse_index
 from weightswarm.registry.listing import (
     MAGNET,
@@ -39,20 +40,20 @@ _MAX_URL = 2000
 class HttpRegistry:
     """The registry at `url`. `seconds` bounds every document's way here, all tries together, before its size is added.
 
-    What goes wrong is said once in `report`, and raised as `RegistryFailure` whenever it is asked. With
-    `loopback_only` nobody but this machine is asked.
+    What goes wrong is said once in `report`, and raised as `RegistryFailure` whenever it is asked. At
+    loopback nobody but this machine is asked.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        loopback_only: bool = False,
+        network: Network = Network.PUBLIC,
         report: Report = silent,
         seconds: float = DEFAULT_SECONDS,
     ) -> None:
         self._url = registry_url(url)
-        self._loopback_only = loopback_only
+        self._network = network
         self._report = report
         self._seconds = seconds
         self._releases: tuple[ListedRelease, ...] | None = None
@@ -99,7 +100,7 @@ class HttpRegistry:
                 self._url + INDEX,
                 limit=MAX_BYTES,
                 seconds=self._seconds,
-                loopback_only=self._loopback_only,
+                network=self._network,
                 known=None if before is None else before.validators,
             )
         except HttpFailure as failure:
@@ -141,7 +142,7 @@ class HttpRegistry:
                 self._url + quote(place),
                 limit=document.size,
                 seconds=self._seconds + document.size / _SLOWEST,
-                loopback_only=self._loopback_only,
+                network=self._network,
             )
         except HttpFailure as failure:
             raise self._failed(HttpFailure(f"{place}: {failure}", timed_out=failure.timed_out)) from failure
@@ -192,9 +193,9 @@ def registry_url(text: str) -> str:
     return text if text.endswith("/") else f"{text}/"
 
 
-def may_ask(location: str, *, loopback_only: bool) -> bool:
-    """Tell whether a registry at this URL may be asked at this network level."""
-    return not loopback_only or is_loopback_url(location)
+def may_ask(location: str, network: Network) -> bool:
+    """Tell whether a registry, a folder or at a URL, may be asked at this network level."""
+    return network is not Network.LOOPBACK or not is_url(location) or is_here(urlsplit(location).hostname or "")
 
 
 def _ago(seconds: float) -> str:
