@@ -435,7 +435,7 @@ def test_over_tls_the_certificate_counts_the_deadline_holds_and_nobody_is_led_ba
         assert time.monotonic() - started < 8  # of the ten seconds that every byte would begin anew
         with (
             answering(lambda asked: http(b"", "301 Moved", Location=server.url.rstrip("/") + asked.path)) as plain,
-            pytest.raises(RegistryFailure, match="which is not followed: 127.0.0.1 is not open to strangers"),
+            pytest.raises(RegistryFailure, match=r"which is not followed: 127.0.0.1 is not open to strangers"),
         ):
             HttpRegistry(plain.url).releases()
     # The host that the user named may move to https, and nobody else is led inside.
