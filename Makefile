@@ -43,7 +43,7 @@ check: $(VENV)/test
 	$(BIN)/pytest
 
 packages:  ## the real programs that tests talk to, where they may be installed
-	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light iproute2 \
+	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light openssl iproute2 \
 		strace exfat-fuse exfatprogs
 
 format: $(VENV)/test
