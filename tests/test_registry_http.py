@@ -13,15 +13,18 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from email.utils import formatdate
+from functools import cache
 from pathlib import Path
 
 import platformdirs
 import pytest
 
+import weightswarm
 from answering import Answer, Asked, Server, answering, canonical, changed_index, entry_of, http, registry_of, tree
 from counterparts import Counterparts, free_port
+from hostile import LOOPBACK, place, release_of
 from running import CommandLine, Seeder
-from weightswarm import MagnetLink, Network, Note, Progress
+from weightswarm import FetchOptions, MagnetLink, Network, Note, Progress
 from weightswarm.cli.exit_codes import exit_code
 from weightswarm.errors import InvalidInput, NetworkFailure, NotFound, RegistryFailure, SwarmTimeout, WeightswarmError
 from weightswarm.magnet import InfoHash
@@ -179,6 +182,16 @@ def test_one_registry_that_is_down_does_not_stop_the_others(registry: DirectoryR
         assert find_info_hash(chain, InfoHash(v1="0" * 40)) is None
 
 
+def test_a_model_in_the_cache_needs_no_registry(model: Path, hub: Path) -> None:
+    placed = place(release_of(model), hub)
+    notes = Notes()
+    down = f"http://127.0.0.1:{free_port()}/"
+    options = FetchOptions(network=LOOPBACK, timeout=5)
+    fetched = weightswarm.fetch(NAME, cache_dir=hub, registries=[down], options=options, report=notes)
+    assert (fetched.path, fetched.downloaded) == (placed, 0)
+    assert notes.texts == [f"Registry {down}: no connection; going on without it"]
+
+
 def test_where_nobody_answers_commands_say_who_was_tried(cli: CommandLine) -> None:
     down = f"http://127.0.0.1:{free_port()}/"
     for arguments in (("fetch", NAME), ("search", "model")):
@@ -253,6 +266,7 @@ def test_a_server_may_have_us_wait_a_little_but_not_long() -> None:
 # --- too much --------------------------------------------------------------------------------------------------------
 
 
+@cache
 def bomb(mebibytes: int) -> bytes:
     packer = zlib.compressobj(9, wbits=31)
     return b"".join([*(packer.compress(bytes(2**20)) for _ in range(mebibytes)), packer.flush()])
@@ -359,16 +373,16 @@ def test_redirects_are_followed_a_few_times_and_never_off_the_web_or_this_machin
     ):
         assert remote(server).find(NAME) == registry.find(NAME)
     places = ["ftp://127.0.0.1/index.json", "file:///etc/passwd", "javascript:1", "http://[::1", "data:,x"]
-    for place in places:
-        reason = refusal(lambda _asked, place=place: http(b"", "302 Found", Location=place))  # type: ignore[misc]
+    for where in places:
+        reason = refusal(lambda _asked, where=where: http(b"", "302 Found", Location=where))  # type: ignore[misc]
         assert "redirects to" in reason
-    for place in (
+    for where in (
         "http://192.0.2.7/",
         "https://example.invalid/",
         "//127.0.0.2.example.invalid/",
         "http://2130706433/",
     ):
-        reason = refusal(lambda _asked, place=place: http(b"", "302 Found", Location=place))  # type: ignore[misc]
+        reason = refusal(lambda _asked, where=where: http(b"", "302 Found", Location=where))  # type: ignore[misc]
         assert "asks nobody but this machine" in reason
 
 

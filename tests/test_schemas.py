@@ -124,7 +124,10 @@ def test_schema_and_parser_say_the_same_of_changed_documents(
     check = validator(name)
     counts = {"alike": 0, "by the parser alone": 0}
     right = 0
-    for document in mutated(json.loads((GOLDEN / golden).read_bytes())):
+    whole = json.loads((GOLDEN / golden).read_bytes())
+    if name == "index":
+        del whole["releases"][2:]  # one with every document, one with a magnet alone
+    for document in mutated(whole):
         reason = verdict(parse, as_bytes(document))
         valid = check.is_valid(document)
         right += reason is None
