@@ -479,7 +479,7 @@ if os.geteuid() != uid:
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = "/nonexistent"
+os.environ["HOME"] = os.environ["XDG_CACHE_HOME"] = os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 main()
 """
 GROUP = 54321

@@ -143,11 +143,11 @@ def test_all_of_them_at_once_do_not_hold_up_an_honest_peer(
 
 def test_what_trickles_is_no_progress(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a byte now and then would keep a fetch alive for ever."""
-    monkeypatch.setattr(upstream, "_SLOW_SECONDS", 0.4)
+    monkeypatch.setattr(upstream, "_SLOW_SECONDS", 2.0)
     source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
     started = time.monotonic()
 
-    with pytest.raises(upstream.Failed, match=r"it sent \d bytes in"):
+    with pytest.raises(upstream.Failed, match=r"it sent \d+ bytes in"):
         list(source.read(server.url("dripping_body"), 0, MIB))
 
     source.close()

@@ -33,6 +33,7 @@ from hostile import (
 )
 from running import CommandLine, Seeder
 from weightswarm.cache import ModelCache, prune_staging
+from weightswarm.registry.index import parse_index
 from weightswarm.storage import write_atomically
 
 SIZE = 48 * MIB
@@ -204,7 +205,9 @@ def test_publishing_killed_at_any_step_leaves_each_file_whole_or_not_there(
                 assert data == release.manifest.to_bytes(), f"after step {step}"
             elif path.name.endswith(".torrent"):
                 assert data == release.metainfo.data, f"after step {step}"
-            elif not path.name.endswith(".tmp"):
+            elif path.name == "index.json":
+                assert [each.name for each in parse_index(data)] == [NAME]
+            elif not path.name.endswith((".tmp", ".lock")):
                 assert data.decode().strip() in (release.manifest.revision, str(release.magnet()))
         assert sum(path.name.endswith(".tmp") for path in found) <= 1
         again = weightswarm.publish(model, name=NAME, output=output, registry=registry)

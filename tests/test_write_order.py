@@ -182,7 +182,7 @@ def test_publishing_puts_each_file_on_the_disk_before_its_name(
         if str(output) in arguments or str(registry) in arguments:
             disk.take(call, arguments)
     assert disk.faults == []
-    assert len(disk.renames) == 6, disk.renames
+    assert len(disk.renames) == 7, disk.renames
     assert not disk.unsynced and not disk.unsynced_folders
     figure("renames of a publication held against its syscall trace", len(disk.renames))
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -91,13 +91,13 @@ def _seeder(arguments: list[str], environment: dict[str, str]) -> Iterator[str]:
                 raise WeightswarmError("weightswarm seed ended before it printed a magnet")
             click.echo(magnet)
             yield magnet
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
         finally:
             watchdog.cancel()
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            # One that only starts would answer a signal by Python's own words; a kill costs it nothing.
+            process.kill()
 
 
 def _open_with_hub(name: str, cache: Path, snapshot: Path) -> None:

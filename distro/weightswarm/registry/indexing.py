@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from weightswarm.errors import InvalidInput, StorageFailure
+from weightswarm.errors import InvalidInput
 from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Metainfo, parse_metainfo
 from weightswarm.registry.entry import RegistryEntry
 from weightswarm.registry.index import MAX_DESCRIPTION, MAX_LICENSE
 from weightswarm.registry.listing import MAGNET, MANIFEST, SIGNATURE, TORRENT, Document, ListedRelease
-from weightswarm.storage import make_real_folder, storage_errors
+from weightswarm.storage import hold_lock, make_real_folder
 
 _LOCK = ".index.lock"
-_LOCK_SECONDS = 120
 
 
-@contextmanager
-def index_lock(root: Path) -> Iterator[None]:
+def index_lock(root: Path) -> AbstractContextManager[None]:
     """Keep others from adding releases to the registry in `root`, waiting for who does so now."""
     make_real_folder(root)
-    lock = FileLock(root / _LOCK)
-    with storage_errors(root):
-        try:
-            lock.acquire(timeout=_LOCK_SECONDS)
-        except Timeout:
-            raise StorageFailure(
-                str(root), f"another process has been changing this registry for {_LOCK_SECONDS} s"
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return hold_lock(root / _LOCK, root)
 
 
 def listed(entry: RegistryEntry, magnet: bytes, *, is_main: bool) -> ListedRelease:

@@ -11,6 +11,7 @@ from weightswarm.storage.files import (
     sync_file_system,
 )
 from weightswarm.storage.folders import OpenFolder, make_real_folder, remove_tree, write_atomically
+from weightswarm.storage.locks import hold_lock, hold_lock_if_free
 from weightswarm.storage.paths import is_file, is_folder, looks_like_path, user_path
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "allocated_bytes",
     "clone_or_copy",
     "free_bytes",
+    "hold_lock",
+    "hold_lock_if_free",
     "is_file",
     "is_folder",
     "looks_like_path",
