@@ -460,6 +460,33 @@ def test_over_tls_the_certificate_counts_the_deadline_holds_and_nobody_is_led_ba
             client._judged(inside, ("10.0.0.1", 8000), Network.PUBLIC)
 
 
+def test_the_deadline_holds_through_a_proxy_that_the_environment_names(
+    registry: DirectoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = tree(registry.root)
+
+    def answer(asked: Asked) -> bytes | Iterable[bytes]:
+        if "slow" in asked.path:
+            return server.drip(b"HTTP/1.1 200 OK\r\nX: ")
+        return honest(Asked(asked.path.removeprefix("http://registry.example.invalid"), asked.headers))
+
+    with answering(answer) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        monkeypatch.setenv("https_proxy", server.url)
+        monkeypatch.setenv("no_proxy", "")
+        assert HttpRegistry("http://registry.example.invalid").find(NAME) == registry.find(NAME)
+        for url in ("http://slow.example.invalid/", "https://slow.example.invalid/"):
+            started = time.monotonic()
+            with pytest.raises(RegistryFailure, match=r"in time|too slow"):
+                HttpRegistry(url, seconds=0.5).releases()
+            assert time.monotonic() - started < 8
+        # Nor is a proxy there at loopback.
+        count = len(server.asked)
+        with pytest.raises(RegistryFailure, match="asks nobody but this machine"):
+            remote("http://registry.example.invalid").releases()
+        assert len(server.asked) == count
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://", "https:///x", "ftp://host/", "http://u:p@host/", "http://u@host/", "http://host/?q", "http://host/#f",

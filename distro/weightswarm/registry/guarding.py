@@ -31,11 +31,13 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
     """
     connections: list[socket.socket] = []
 
-    def dial(host: str, port: int | None, default: int) -> socket.socket:
-        connection = connect((host, port or default), network, named=named, deadline=deadline)
+    def watched(connection: socket.socket) -> socket.socket:
         # A descriptor of our own to shut it down by: TLS takes the other one over.
         connections.append(socket.socket(fileno=os.dup(connection.fileno())))
         return connection
+
+    def dial(host: str, port: int | None, default: int) -> socket.socket:
+        return watched(connect((host, port or default), network, named=named, deadline=deadline))
 
     def cut_off() -> None:
         for connection in connections:
@@ -50,17 +52,24 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
         def _new_conn(self) -> socket.socket:
             return dial(self._dns_host, self.port, 443)
 
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
+    class ProxiedPlain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return watched(super()._new_conn())
 
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
+    class ProxiedSecure(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return watched(super()._new_conn())
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
             super().init_poolmanager(*arguments, **keywords)
             self.poolmanager: PoolManager
-            self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+            self.poolmanager.pool_classes_by_scheme = _pools(Plain, Secure)
+
+        def proxy_manager_for(self, *arguments: Any, **keywords: Any) -> Any:
+            manager = super().proxy_manager_for(*arguments, **keywords)
+            manager.pool_classes_by_scheme = _pools(ProxiedPlain, ProxiedSecure)
+            return manager
 
     class Session(requests.Session):
         def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -81,3 +90,10 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
         timer.join()
         for connection in connections:
             connection.close()
+
+
+def _pools(plain: type[HTTPConnection], secure: type[HTTPSConnection]) -> dict[str, type[HTTPConnectionPool]]:
+    return {
+        "http": type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
+        "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure}),
+    }
