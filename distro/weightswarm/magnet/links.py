@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote_plus
 
 from weightswarm.errors import InvalidInput
+from weightswarm.magnet.selection import FileSelection
 
 MAX_LENGTH = 64 * 1024
 MAX_ENTRIES = 256
 """Most trackers, web seeds or peers taken from one link: real ones carry under twenty."""
+
+TRACKER_SCHEMES = ("udp", "http", "https", "ws", "wss")
+HTTP_SCHEMES = ("http", "https")
 
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -94,7 +98,11 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class MagnetLink:
-    """A magnet link (BEP 9). `exact_length` is in bytes."""
+    """A magnet link (BEP 9). `exact_length` is in bytes.
+
+    `selection` are the files to download (BEP 53, `so`). `exact_sources` and `acceptable_sources` are URLs of the
+    torrent file (`xs`, `as`).
+    """
 
     info_hash: InfoHash
     display_name: str | None = None
@@ -102,6 +110,9 @@ class MagnetLink:
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     peers: tuple[PeerAddress, ...] = ()
+    selection: FileSelection | None = None
+    exact_sources: tuple[str, ...] = ()
+    acceptable_sources: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = []
@@ -116,6 +127,10 @@ class MagnetLink:
             parts.append(f"xl={self.exact_length}")
         parts += [f"tr={quote(url, safe='')}" for url in self.trackers]
         parts += [f"ws={quote(url, safe='')}" for url in self.web_seeds]
+        parts += [f"xs={quote(url, safe='')}" for url in self.exact_sources]
+        parts += [f"as={quote(url, safe='')}" for url in self.acceptable_sources]
+        if self.selection is not None:
+            parts.append(f"so={self.selection}")
         parts += [f"x.pe={quote(str(peer), safe=':[]')}" for peer in self.peers]
         return "magnet:?" + "&".join(parts)
 
@@ -136,20 +151,36 @@ def parse_magnet(text: str) -> MagnetLink:
     text = _unwrapped(text)
     if text[:7].lower() != "magnet:":
         raise InvalidInput(f"Not a magnet link: {text[:80]}", hint="it should begin with magnet:?xt=urn:btih:")
+    return link_of([(key, _clean(unquote_plus(value))) for key, value in split_link(text.replace("&amp;", "&"))])
+
+
+def split_link(text: str) -> list[tuple[str, str]]:
+    """Return the parameters of a link that begins with `magnet:`, keys without their numbers, values as they stand."""
+    pairs = (pair.partition("=") for pair in text[7:].removeprefix("?").split("&"))
+    return [(re.sub(r"\.\d+$", "", key.strip().lower()), value) for key, equals, value in pairs if equals]
+
+
+def link_of(parameters: list[tuple[str, str]]) -> MagnetLink:
+    """Return the link with these parameters, already decoded. What is malformed is left out; see `parse_magnet`."""
     fields: dict[str, list[str]] = {}
-    for pair in text[7:].removeprefix("?").replace("&amp;", "&").split("&"):
-        key, equals, value = pair.partition("=")
-        if equals:
-            fields.setdefault(re.sub(r"\.\d+$", "", key.strip().lower()), []).append(_clean(unquote_plus(value)))
-    length = fields.get("xl", [""])[0]
+    for key, value in parameters:
+        fields.setdefault(key, []).append(value)
     return MagnetLink(
         info_hash=_exact_topics(fields.get("xt", [])),
         display_name=next(iter(fields.get("dn", [])), None),
-        exact_length=int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None,
-        trackers=_urls(fields.get("tr", []), ("udp", "http", "https", "ws", "wss")),
-        web_seeds=_urls(fields.get("ws", []), ("http", "https")),
+        exact_length=exact_length(fields.get("xl", [""])[0]),
+        trackers=_urls(fields.get("tr", []), TRACKER_SCHEMES),
+        web_seeds=_urls(fields.get("ws", []), HTTP_SCHEMES),
         peers=_peers(fields.get("x.pe", [])),
+        selection=FileSelection.parse(",".join(fields.get("so", []))),
+        exact_sources=_urls(fields.get("xs", []), HTTP_SCHEMES),
+        acceptable_sources=_urls(fields.get("as", []), HTTP_SCHEMES),
     )
+
+
+def exact_length(text: str) -> int | None:
+    """Read the bytes that `xl` says, None where that is no number."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 def _clean(value: str) -> str:
