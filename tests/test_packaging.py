@@ -97,7 +97,7 @@ def test_the_registry_in_the_repository_is_readable_whole() -> None:
 
     registry = DirectoryRegistry(ROOT / "manifests")
     entries = list(registry.entries())
-    folders = [path.parent for path in (ROOT / "manifests").glob("*/*/*/magnet.txt")]
+    folders = [path.parent for path in (ROOT / "manifests").rglob("magnet.txt")]
     assert len(entries) == len(folders)
     for entry in entries:
         if entry.manifest is not None:

@@ -286,7 +286,7 @@ def test_repair_is_idempotent_and_any_text_is_a_link_or_a_refusal(text: str) -> 
 
 
 @PROPERTY
-@given(st.randoms(use_true_random=False), st.sampled_from(RELEASES + [CLEAN]))
+@given(st.randoms(use_true_random=False), st.sampled_from([*RELEASES, CLEAN]))
 def test_whatever_is_lost_of_a_link_its_hash_stays_right_or_it_is_refused(random: Random, text: str) -> None:
     kept = text[: random.randrange(len(text))]
     try:

@@ -228,9 +228,10 @@ def show(
     registries: Iterable[PathLike] = (),
     network: NetworkOptions | None = None,
     timeout: float = 60.0,
+    offline: bool = False,
     report: Report = silent,
 ) -> Description:
-    """Describe a magnet, torrent, manifest, name or info-hash without downloading payload."""
+    """Describe a magnet, torrent, manifest, name or info-hash without downloading payload; `offline`, ask nobody."""
     from weightswarm.fetching import describe_source
     from weightswarm.swarm import NetworkOptions
 
@@ -241,6 +242,7 @@ def show(
         registries=all_registries(registries, chosen.network, report),
         network=chosen,
         timeout=timeout,
+        offline=offline,
         report=report,
     )
 

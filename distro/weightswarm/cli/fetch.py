@@ -23,7 +23,7 @@ from weightswarm.cli.options import (
 )
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.errors import StorageFailure, printable
-from weightswarm.magnet import looks_like_magnet
+from weightswarm.magnet import MAX_TEXT
 from weightswarm.progress import Note
 from weightswarm.storage import user_path
 
@@ -68,9 +68,9 @@ def fetch_command(
 ) -> int:
     """Fetch a model into the model cache, every file verified, and print the path a loader opens.
 
-    SOURCE is a magnet link in quotes, `-` for one on stdin, a file that holds one, a .torrent file or URL, an
-    info-hash, or ORG/MODEL[@REV] from a registry. Without a registry's or your own word (--name) it is placed as
-    magnet/<torrent>-<hash>. Interrupted, the same command goes on from what is on disk.
+    SOURCE is a magnet link in quotes, or a text with one in it; `-` for stdin, a file that holds one, a .torrent
+    file or URL, an info-hash, or ORG/MODEL[@REV] from a registry. Without a registry's or your own word (--name) it is
+    placed as magnet/<torrent>-<hash>. Interrupted, the same command goes on from what is on disk.
     """
     from weightswarm import api
     from weightswarm.fetching import FetchOptions
@@ -86,7 +86,7 @@ def fetch_command(
     )
     if keep_seeding and local_dir is not None:
         raise click.UsageError("--seed serves the cache, and --local-dir places nothing there")
-    text = magnet_in(sys.stdin.read(64 * 1024)) if source == "-" else source
+    text = sys.stdin.read(MAX_TEXT) if source == "-" else source
     with reporting(quiet) as report:
         if dry_run:
             plan = api.plan_fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
@@ -109,11 +109,6 @@ def _read(path: str) -> bytes:
         return user_path(path).read_bytes()
     except OSError as error:
         raise StorageFailure(path, error.strerror or str(error)) from error
-
-
-def magnet_in(text: str) -> str:
-    """Return the first line that holds a magnet, or all of `text` when none does."""
-    return next((line for line in text.splitlines() if looks_like_magnet(line)), text)
 
 
 def _show_plan(plan: FetchPlan, as_json: bool) -> None:

@@ -25,10 +25,10 @@ from weightswarm.cache import (
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
-from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, sort_out
-from weightswarm.fetching.source import Wanted, kept_metainfo, network_for, resolve_source
+from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, selected_globs, sort_out
+from weightswarm.fetching.source import Wanted, kept_metainfo, network_for, resolve_source, with_public_trackers
 from weightswarm.fetching.transfer import Transfer, staged_files
-from weightswarm.fetching.witness import manifest_from_pieces
+from weightswarm.fetching.witness import check_published_digests, manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
 from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
@@ -100,7 +100,11 @@ def fetch_source(
     if options.local_dir is not None:
         options = replace(options, local_dir=user_path(options.local_dir))
     reach = options.network.network
-    wanted = resolve_source(source, registries=registries, cache=cache, timeout=options.timeout, network=reach)
+    wanted = resolve_source(
+        source, registries=registries, cache=cache, timeout=options.timeout, network=reach, report=report
+    )
+    if not options.trackers:
+        wanted = with_public_trackers(wanted, reach, report)
     return _Fetch(wanted, cache, options, report).run(dry_run)
 
 
@@ -117,6 +121,7 @@ class _Fetch:
 
     def run(self, dry_run: bool) -> FetchResult | FetchPlan:
         if (known := self.wanted.metainfo) is not None:
+            self._select(known)
             record = find_by_info_hash(self.cache, known.info_hash, self._name(known))
             if record is None and self.options.name is None and self.wanted.name is None:
                 # Nobody says what to call it now, and somebody did before.
@@ -126,6 +131,7 @@ class _Fetch:
                 return there
         with self._stack:
             metainfo = self._metainfo()
+            self._select(metainfo)
             manifest = self._agreed_manifest(metainfo)
             self._announce_code(metainfo.files if manifest is None else self._selected(manifest))
             if dry_run:
@@ -133,6 +139,20 @@ class _Fetch:
             if manifest is None:
                 return self._fetch_on_trust(metainfo)
             return self._fetch(metainfo, manifest)
+
+    def _select(self, metainfo: Metainfo) -> None:
+        """Take the magnet's own selection of files (BEP 53) for `--include`, where the user gave none."""
+        selection = self.wanted.magnet.selection
+        if selection is None or self.options.include or self.options.exclude:
+            return
+        if metainfo.manifest is None and self.wanted.manifest is None and self.wanted.record is None:
+            self.report(Note("The link selects files, which needs a manifest: the whole torrent is fetched."))
+        elif globs := selected_globs(metainfo, selection):
+            self.report(Note(f"The link selects {len(globs):,} of {len(metainfo.files):,} files (so={selection})."))
+            self.options = replace(self.options, include=globs)
+        else:
+            self.report(Note(f"The link selects files that the torrent does not have (so={selection}): all come."))
+        self.wanted = replace(self.wanted, magnet=replace(self.wanted.magnet, selection=None))
 
     def _already_there(self, record: ReleaseRecord | None) -> FetchResult | None:
         """Return the release when the cache holds every wanted file of it, by presence and size."""
@@ -168,7 +188,11 @@ class _Fetch:
         if kept is not None:
             return kept
         metainfo, self.peers = ask_swarm(
-            self._open_swarm(), self._magnet(), timeout=self.options.timeout, report=self.report
+            self._open_swarm(),
+            self._magnet(),
+            timeout=self.options.timeout,
+            report=self.report,
+            advice=self.wanted.advice,
         )
         return metainfo
 
@@ -178,11 +202,10 @@ class _Fetch:
 
     def _magnet(self) -> MagnetLink:
         magnet = self.wanted.magnet
-        return MagnetLink(
-            info_hash=magnet.info_hash,
+        return replace(
+            magnet,
             trackers=tuple(dict.fromkeys((*magnet.trackers, *self.options.trackers))),
             web_seeds=tuple(dict.fromkeys((*magnet.web_seeds, *self.options.web_seeds))),
-            peers=magnet.peers,
         )
 
     def _open_swarm(self) -> Swarm:
@@ -198,12 +221,13 @@ class _Fetch:
         if not given and self.wanted.record is not None:
             given = [self.wanted.record.manifest.to_bytes()]
         if not given:
-            if not self.options.trust_magnet:
+            if not self.options.trust_magnet and not self.wanted.vouched_torrent:
                 raise NoManifest(
                     f"The torrent {metainfo.name} carries no manifest, and no registry knows it",
                     hint="--trust-magnet fetches it with the pieces under its info-hash as the only witness",
                 )
-            self.report(Note("No manifest: the pieces under the magnet's info-hash are the only witness."))
+            vouched = f"The registry says that this torrent is {self.wanted.name}. " if self.wanted.name else ""
+            self.report(Note(f"{vouched}No manifest: the pieces under its info-hash are the only witness."))
             return None
         manifest = parse_manifest(given[0])
         if any(data != given[0] for data in given[1:]):
@@ -321,6 +345,8 @@ class _Fetch:
             staged = staged_files(transfer)
             located = {path: file.path for path, file in staged.items()}
             manifest = manifest_from_pieces(metainfo, located, self._name(metainfo), self.report)
+            if self.wanted.announcement is not None:
+                check_published_digests(self.wanted.announcement, located, self.report)
             self._check_contents(located)
             placement = self._placement(metainfo, manifest)
             placement.check_conflicts()

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.cache import ModelCache
+from weightswarm.errors import InvalidInput
 from weightswarm.fetching.metadata import ask_swarm
-from weightswarm.fetching.source import Wanted, network_for, resolve_source
+from weightswarm.fetching.source import Wanted, is_url, network_for, resolve_source, with_public_trackers
 from weightswarm.formats import code_by_name
-from weightswarm.magnet import InfoHash
+from weightswarm.magnet import InfoHash, Repair
 from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Difference, Metainfo, differences
 from weightswarm.progress import Note, Report, silent
-from weightswarm.registry import Registry
+from weightswarm.registry import Announcement, Registry
 from weightswarm.swarm import NetworkOptions, Swarm
 
 
@@ -33,7 +34,11 @@ class DescribedFile:
 class Description:
     """What a source says of itself. `name` is what the manifest claims, `vouched_name` what a registry says.
 
-    `disagreements` lists where torrent and manifest differ: such a release cannot be fetched.
+    `torrent_version` is `v1`, `v2` or `hybrid`. `info_hash` is the torrent's, or what the link says of it;
+    `total_size`, in bytes, is None where nothing says. `repairs` are what was mended or lost of a pasted link, and
+    `announced` what the registry knows of a torrent without a manifest. `offline` tells that only the link or file
+    itself was read, so that files may be missing here. `disagreements` lists where torrent and manifest differ: such a
+    release cannot be fetched.
     """
 
     name: str | None
@@ -42,13 +47,20 @@ class Description:
     torrent_name: str | None
     info_hash: InfoHash | None
     piece_length: int | None
-    total_size: int
+    total_size: int | None
     files: tuple[DescribedFile, ...]
+    torrent_version: str | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     license: str | None = None
     description: str | None = None
     magnet: str | None = None
+    peers: tuple[str, ...] = ()
+    selection: str | None = None
+    torrent_urls: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
+    announced: Announcement | None = None
+    offline: bool = False
     disagreements: tuple[Difference, ...] = ()
 
 
@@ -59,18 +71,32 @@ def describe_source(
     registries: Sequence[Registry],
     network: NetworkOptions,
     timeout: float,
+    offline: bool = False,
     report: Report = silent,
 ) -> Description:
-    """Describe a magnet, torrent, manifest file, name or info-hash; a magnet's metadata is asked of the swarm."""
+    """Describe a magnet, torrent, manifest file, name or info-hash; a magnet's metadata is asked of the swarm.
+
+    With `offline` nobody is asked: a link tells what it says itself, and a URL of a torrent is refused.
+    """
     if (manifest := _manifest_file(Path(source))) is not None:
         return _describe(None, manifest)
-    wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, network=network.network)
+    if offline and is_url(source):
+        raise InvalidInput(
+            "--offline cannot ask a URL for its torrent", hint="download it first, or leave --offline out"
+        )
+    reach = network.network
+    wanted = resolve_source(
+        source, registries=registries, cache=cache, timeout=timeout, network=reach, report=report
+    )
     metainfo = wanted.metainfo
-    if metainfo is None:
+    if metainfo is None and not offline:
+        asked = with_public_trackers(wanted, reach, report)
         with Swarm(network_for(wanted, network), lambda text: report(Note(text))) as swarm:
-            metainfo, _ = ask_swarm(swarm, wanted.magnet, timeout=timeout, report=report)
-    document = metainfo.manifest or wanted.manifest
-    return _describe(wanted, None if document is None else parse_manifest(document), metainfo)
+            metainfo, _ = ask_swarm(swarm, asked.magnet, timeout=timeout, report=report, advice=wanted.advice)
+    document = (metainfo.manifest if metainfo else None) or wanted.manifest
+    if document is None and wanted.record is not None:
+        document = wanted.record.manifest.to_bytes()
+    return _describe(wanted, None if document is None else parse_manifest(document), metainfo, offline=offline)
 
 
 def _manifest_file(path: Path) -> Manifest | None:
@@ -88,25 +114,40 @@ def _described(path: str, size: int, sha256: str | None) -> DescribedFile:
     return DescribedFile(path, size, sha256, None if kind is None else kind.value)
 
 
-def _describe(wanted: Wanted | None, manifest: Manifest | None, metainfo: Metainfo | None = None) -> Description:
+def _describe(
+    wanted: Wanted | None, manifest: Manifest | None, metainfo: Metainfo | None = None, *, offline: bool = False
+) -> Description:
     if manifest is not None:
         files = tuple(_described(e.path, e.size, e.sha256) for e in manifest.files)
     else:
         files = tuple(_described(f.path, f.size, None) for f in metainfo.files) if metainfo else ()
     magnet = wanted.magnet if wanted else None
+    info_hash = metainfo.info_hash if metainfo else magnet.info_hash if magnet else None
+    said = magnet.exact_length if magnet else None
     return Description(
         name=manifest.name if manifest else None,
         vouched_name=wanted.name if wanted else None,
         revision=manifest.revision if manifest else None,
-        torrent_name=metainfo.name if metainfo else None,
-        info_hash=metainfo.info_hash if metainfo else None,
+        torrent_name=metainfo.name if metainfo else magnet.display_name if magnet else None,
+        info_hash=info_hash,
+        torrent_version=_version(info_hash) if info_hash else None,
         piece_length=metainfo.piece_length if metainfo else None,
-        total_size=sum(file.size for file in files),
+        total_size=sum(file.size for file in files) if files else said,
         files=files,
         trackers=magnet.trackers if magnet else (),
         web_seeds=magnet.web_seeds if magnet else (),
         license=manifest.license if manifest else None,
         description=manifest.description if manifest else None,
         magnet=str(magnet) if magnet else None,
+        peers=tuple(map(str, magnet.peers)) if magnet else (),
+        selection=str(magnet.selection) if magnet and magnet.selection else None,
+        torrent_urls=(*magnet.exact_sources, *magnet.acceptable_sources) if magnet else (),
+        repairs=wanted.pasted.repairs if wanted and wanted.pasted else (),
+        announced=wanted.announcement if wanted else None,
+        offline=offline,
         disagreements=differences(metainfo, manifest) if metainfo and manifest else (),
     )
+
+
+def _version(info_hash: InfoHash) -> str:
+    return "hybrid" if len(info_hash.digests) == 2 else "v1" if info_hash.v1 is not None else "v2"

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from weightswarm.errors import InvalidMetainfo, SwarmTimeout
+from weightswarm.fetching.exact_source import ExactSource
 from weightswarm.fetching.patience import Patience
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, parse_info_dict, with_piece_layers
@@ -20,6 +21,7 @@ from weightswarm.swarm import (
     TrackerReplied,
 )
 
+_HINT = "is anybody seeding it? Try a longer --timeout, another -t TRACKER, or --peer HOST:PORT"
 _REPORT_SECONDS = 0.5
 _LAYER_SECONDS = 3.0
 _LAYER_POLL_SECONDS = 0.01
@@ -57,16 +59,18 @@ class Attempts:
 
 
 def ask_swarm(
-    swarm: Swarm, magnet: MagnetLink, *, timeout: float, report: Report
+    swarm: Swarm, magnet: MagnetLink, *, timeout: float, report: Report, advice: str | None = None
 ) -> tuple[Metainfo, tuple[PeerAddress, ...]]:
     """Return a magnet's metainfo (its info dict, and the piece layers if peers know them) and the peers met on the way.
 
-    Raises `SwarmTimeout` after `timeout` seconds, `InvalidMetainfo` for metadata that breaks the rules.
+    URLs of the torrent file in the magnet (`xs`, `as`) are asked at the same time. `advice` is one more hint for when
+    nobody answers. Raises `SwarmTimeout` after `timeout` seconds, `InvalidMetainfo` for metadata that breaks the rules.
     """
     torrent = swarm.add_magnet(magnet)
     attempts = Attempts(trackers=len(magnet.trackers))
     patience = Patience(timeout, time.monotonic())
     reported = 0.0
+    exact_source = ExactSource(magnet, network=swarm.options.network, report=report)
     try:
         while not patience.over:
             for event in swarm.poll(0.1):
@@ -76,6 +80,8 @@ def ask_swarm(
                     return _with_layers(swarm, torrent, metainfo), torrent.known_peers()
                 if isinstance(event, TorrentFailed) and event.torrent is torrent:
                     raise InvalidMetainfo(event.reason)
+            if (downloaded := exact_source.poll()) is not None:
+                return downloaded, torrent.known_peers()
             now = time.monotonic()
             patience.look((), now)
             if patience.search_due():
@@ -89,7 +95,7 @@ def ask_swarm(
     raise SwarmTimeout(
         f"No peer sent the magnet's metadata within {timeout:g} seconds ({tried})",
         after=timeout,
-        hint="is anybody seeding it? Try a longer --timeout, another -t TRACKER, or --peer HOST:PORT",
+        hint="; ".join(filter(None, (_HINT, advice))),
     )
 
 

@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from glob import escape as glob_escape
 from pathlib import Path
 
 from weightswarm.cache import Placement, StagedFile, Staging
 from weightswarm.errors import InvalidInput, OutOfSpace
 from weightswarm.formats import code_by_name
+from weightswarm.magnet import FileSelection
 from weightswarm.manifest import FileEntry, Manifest
+from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.storage import FileIdentity, OpenFolder, allocated_bytes, clone_or_copy, free_bytes, storage_errors
 from weightswarm.verifying import Expectation, check_file, check_open_file
@@ -65,6 +68,16 @@ def select_entries(manifest: Manifest, include: Sequence[str], exclude: Sequence
             hint="it holds: " + ", ".join(entry.path for entry in manifest.files[:8]),
         )
     return chosen
+
+
+def selected_globs(metainfo: Metainfo, selection: FileSelection) -> tuple[str, ...]:
+    """Return globs for exactly the files that a magnet selects (BEP 53), none when it selects nothing there is.
+
+    Indices count the torrent's own list: v1's, pad files included, else the v2 file tree.
+    """
+    listed = [index for index, _ in metainfo.v1_spans] or [file.index for file in metainfo.files]
+    indices = [index for number, index in enumerate(listed) if index is not None and number in selection]
+    return tuple(glob_escape(metainfo.files[index].path) for index in indices)
 
 
 def _matches(path: str, globs: Sequence[str]) -> bool:

@@ -6,18 +6,19 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from weightswarm.cache import ModelCache, ReleaseRecord, find_by_info_hash, load_record
 from weightswarm.errors import InvalidInput, InvalidMetainfo, NetworkFailure, NotFound, SwarmTimeout, WeightswarmError
-from weightswarm.magnet import InfoHash, MagnetLink, looks_like_magnet, parse_magnet
+from weightswarm.magnet import MAX_TEXT, PUBLIC_TRACKERS, InfoHash, MagnetLink, PastedLink, holds_magnet, read_pasted
 from weightswarm.manifest import parse_reference
 from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo
+from weightswarm.progress import Note, Report, silent
 from weightswarm.reach import Network
-from weightswarm.registry import Registry, RegistryEntry, download_metainfo, find_info_hash, find_name
+from weightswarm.registry import Announcement, Registry, RegistryEntry, download_metainfo, find_info_hash, find_name
 from weightswarm.storage import is_file, looks_like_path, storage_errors, user_path
 from weightswarm.swarm import NetworkOptions
 
+_MOST_NOTES = 8
 _MAX_FILE = 128 * 1024 * 1024
 _INFO_HASH = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}|[A-Z2-7]{32}")
 
@@ -30,6 +31,8 @@ class Wanted:
     `manifest` is what that registry says the files are; a torrent that says otherwise is refused. `record` is the
     same torrent's release in the cache, where it is there already, whole or in part. `listed` is the registry's own
     link: who configured that registry named what it lists.
+
+    `pasted` is the link as the user gave it, `announcement` what the registry knows of a torrent without a manifest.
     """
 
     magnet: MagnetLink
@@ -39,6 +42,20 @@ class Wanted:
     manifest: bytes | None = None
     record: ReleaseRecord | None = None
     listed: MagnetLink | None = None
+    pasted: PastedLink | None = None
+    announcement: Announcement | None = None
+
+    @property
+    def vouched_torrent(self) -> bool:
+        """Whether a registry says that the name is this torrent's, without a manifest: its pieces are the witness."""
+        return self.name is not None and self.revision is None and self.manifest is None
+
+    @property
+    def advice(self) -> str | None:
+        """What to tell who finds no peer by a link that came damaged."""
+        if self.pasted is None or not (self.pasted.bare or self.pasted.cut):
+            return None
+        return "give the whole link, in quotes: the shell cuts it at '&', and this one came without its trackers"
 
 
 def resolve_source(
@@ -48,16 +65,18 @@ def resolve_source(
     cache: ModelCache,
     timeout: float,
     network: Network,
+    report: Report = silent,
 ) -> Wanted:
     """Read a source: magnet, `.torrent` path or URL, file holding a magnet, info-hash, or `org/model[@revision]`.
 
-    A torrent's URL is asked for `timeout` seconds at most. Raises `InvalidInput`, `InvalidMetainfo`, `NotFound`,
-    `NetworkFailure`, `SwarmTimeout`, `StorageFailure`.
+    A magnet may stand anywhere in a text; what was mended or lost of it is reported. A torrent's URL is asked for
+    `timeout` seconds at most. Raises `InvalidInput`, `InvalidMetainfo`, `NotFound`, `NetworkFailure`, `SwarmTimeout`,
+    `StorageFailure`.
     """
     source = source.strip()
-    if looks_like_magnet(source):
-        return _known(Wanted(parse_magnet(source)), registries, cache)
-    if source.lower().startswith(("http://", "https://")):
+    if holds_magnet(source):
+        return _of_pasted(source, registries, cache, report)
+    if is_url(source):
         data = download_metainfo(source, timeout=timeout, network=network)
         return _of_torrent(data, registries, cache)
     path = user_path(source)
@@ -66,9 +85,12 @@ def resolve_source(
             data = file.read(_MAX_FILE)
         if data[:1] == b"d":
             return _of_torrent(data, registries, cache)
-        return _known(Wanted(parse_magnet(_first_magnet(data, path))), registries, cache)
+        text = data[:MAX_TEXT].decode("utf-8", "replace")
+        if not holds_magnet(text):
+            raise InvalidInput(f"{path} holds neither a torrent nor a magnet link")
+        return _of_pasted(text, registries, cache, report)
     if _INFO_HASH.fullmatch(source):
-        return _known(Wanted(MagnetLink(InfoHash.parse(source))), registries, cache)
+        return _of_pasted(str(MagnetLink(InfoHash.parse(source))), registries, cache, silent)
     return _of_name(source, registries, cache)
 
 
@@ -85,11 +107,35 @@ def network_for(
     )
 
 
-def _first_magnet(data: bytes, path: Path) -> str:
-    for line in data[: 1024 * 1024].decode("utf-8", "replace").splitlines():
-        if looks_like_magnet(line):
-            return line
-    raise InvalidInput(f"{path} holds neither a torrent nor a magnet link")
+def is_url(source: str) -> bool:
+    """Tell whether a source is a URL of a torrent; one that has a magnet link in it is a link."""
+    return source.strip().lower().startswith(("http://", "https://")) and not holds_magnet(source)
+
+
+def with_public_trackers(wanted: Wanted, network: Network, report: Report) -> Wanted:
+    """Add the well-known public trackers to a link that lost all of its own; only for the public network."""
+    magnet, pasted = wanted.magnet, wanted.pasted
+    if magnet.trackers or pasted is None or not pasted.lost_trackers or network is not Network.PUBLIC:
+        return wanted
+    report(Note(f"The link has no tracker left: {len(PUBLIC_TRACKERS)} public ones are asked."))
+    return replace(wanted, magnet=replace(magnet, trackers=PUBLIC_TRACKERS))
+
+
+def _of_pasted(text: str, registries: Sequence[Registry], cache: ModelCache, report: Report) -> Wanted:
+    pasted = read_pasted(text)
+    for repair in pasted.repairs[:_MOST_NOTES]:
+        report(Note(f"{repair}."))
+    if len(pasted.repairs) > _MOST_NOTES:
+        report(Note(f"{len(pasted.repairs) - _MOST_NOTES:,} more parts of the link were repaired or lost."))
+    wanted = _known(Wanted(pasted.magnet, pasted=pasted), registries, cache)
+    added = [tracker for tracker in wanted.magnet.trackers if tracker not in pasted.magnet.trackers]
+    if pasted.lost_trackers and added:
+        report(Note(f"From the registry's entry of {wanted.name}: tracker {', '.join(added[:_MOST_NOTES])}."))
+    elif pasted.bare and "&" not in text and "magnet:" in text.lower() and wanted.metainfo is None:
+        report(
+            Note("The link is a hash and nothing else. If yours is longer, put it in quotes: the shell cut it at '&'.")
+        )
+    return wanted
 
 
 def _of_torrent(data: bytes, registries: Sequence[Registry], cache: ModelCache) -> Wanted:
@@ -105,9 +151,18 @@ def _known(wanted: Wanted, registries: Sequence[Registry], cache: ModelCache) ->
     metainfo = wanted.metainfo or kept_metainfo(entry.torrent if entry else None, info_hash)
     metainfo = metainfo or kept_metainfo(record.torrent if record else None, info_hash)
     if entry is None:
-        return Wanted(wanted.magnet, metainfo, record=record)
-    magnet = _joined(wanted.magnet, entry.magnet)
-    return Wanted(magnet, metainfo, entry.name, entry.revision, entry.manifest, record, entry.magnet)
+        return replace(wanted, metainfo=metainfo, record=record)
+    return Wanted(
+        _joined(wanted.magnet, entry.magnet),
+        metainfo,
+        entry.name,
+        entry.revision,
+        entry.manifest,
+        record,
+        listed=entry.magnet,
+        pasted=wanted.pasted,
+        announcement=entry.announcement,
+    )
 
 
 def kept_metainfo(torrent: bytes | None, info_hash: InfoHash) -> Metainfo | None:
@@ -120,7 +175,8 @@ def kept_metainfo(torrent: bytes | None, info_hash: InfoHash) -> Metainfo | None
 
 def _joined(pasted: MagnetLink, listed: MagnetLink) -> MagnetLink:
     """Return the pasted link with the trackers, web seeds and peers that the registry lists added."""
-    return MagnetLink(
+    return replace(
+        pasted,
         info_hash=InfoHash(
             pasted.info_hash.v1 or listed.info_hash.v1,
             pasted.info_hash.v2 or listed.info_hash.v2,
@@ -130,6 +186,7 @@ def _joined(pasted: MagnetLink, listed: MagnetLink) -> MagnetLink:
         trackers=tuple(dict.fromkeys((*pasted.trackers, *listed.trackers))),
         web_seeds=tuple(dict.fromkeys((*pasted.web_seeds, *listed.web_seeds))),
         peers=tuple(dict.fromkeys((*pasted.peers, *listed.peers))),
+        exact_sources=tuple(dict.fromkeys((*pasted.exact_sources, *listed.exact_sources))),
     )
 
 
@@ -155,7 +212,14 @@ def _of_name(source: str, registries: Sequence[Registry], cache: ModelCache) -> 
     if entry is not None:
         metainfo = kept_metainfo(entry.torrent, entry.info_hash)
         wanted = _known(Wanted(entry.magnet, metainfo), registries, cache)
-        return replace(wanted, name=entry.name, revision=entry.revision, manifest=entry.manifest, listed=entry.magnet)
+        return replace(
+            wanted,
+            name=entry.name,
+            revision=entry.revision,
+            manifest=entry.manifest,
+            listed=entry.magnet,
+            announcement=entry.announcement,
+        )
     record = _cached(name, revision, cache)
     if record is None or record.info_hash is None:
         raise absent

@@ -149,7 +149,7 @@ def parse_magnet(text: str) -> MagnetLink:
     if len(text) > MAX_LENGTH:
         raise InvalidInput(f"The magnet link is longer than {MAX_LENGTH:,} characters")
     text = _unwrapped(text)
-    if text[:7].lower() != "magnet:":
+    if not looks_like_magnet(text):
         raise InvalidInput(f"Not a magnet link: {text[:80]}", hint="it should begin with magnet:?xt=urn:btih:")
     return link_of([(key, _clean(unquote_plus(value))) for key, value in split_link(text.replace("&amp;", "&"))])
 

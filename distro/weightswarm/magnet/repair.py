@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from urllib.parse import unquote, unquote_plus
 
 from weightswarm.errors import InvalidInput
@@ -30,7 +31,7 @@ _TWICE = re.compile(r"[a-z]+%253a", re.IGNORECASE)
 _BARE_HASH = re.compile(r"[0-9a-f]{40}|[a-z2-7]{32}", re.IGNORECASE)
 
 
-class Fate(Enum):
+class Fate(StrEnum):
     """What became of a part of the link: `repaired`; `lost`; `unused`, for links after the first."""
 
     REPAIRED = "repaired"
@@ -141,14 +142,12 @@ def _mend(key: str, value: str, *, cut: bool) -> tuple[str, Repair | None]:
         return value, None
     if key == "dn":
         return value, Repair(Fate.REPAIRED, "name", value, "it is cut off") if cut else None
-    readable = {
-        "xl": ("size", lambda: exact_length(value) is not None),
-        "so": ("file selection", lambda: FileSelection.parse(value) is not None),
-        "x.pe": ("peer", lambda: _is_peer(value)),
-    }.get(key)
-    if readable is None or (readable[1]() and not cut):
+    if key not in _READERS:
         return value, None
-    return "", Repair(Fate.LOST, readable[0], value, "it is cut off" if cut else "it cannot be read")
+    part, read = _READERS[key]
+    if read(value) is not None and not cut:
+        return value, None
+    return "", Repair(Fate.LOST, part, value, "it is cut off" if cut else "it cannot be read")
 
 
 def _mend_address(part: str, value: str, schemes: tuple[str, ...], cut: bool) -> tuple[str, Repair | None]:
@@ -165,9 +164,15 @@ def _mend_address(part: str, value: str, schemes: tuple[str, ...], cut: bool) ->
     return mended.url, None
 
 
-def _is_peer(text: str) -> bool:
+def _peer(text: str) -> PeerAddress | None:
     try:
-        PeerAddress.parse(text)
+        return PeerAddress.parse(text)
     except InvalidInput:
-        return False
-    return True
+        return None
+
+
+_READERS: dict[str, tuple[str, Callable[[str], object]]] = {
+    "xl": ("size", exact_length),
+    "so": ("file selection", FileSelection.parse),
+    "x.pe": ("peer", _peer),
+}

@@ -43,15 +43,18 @@ def mend_url(text: str, schemes: tuple[str, ...]) -> MendedUrl:
     if (linkified := _LINKIFIED.fullmatch(url)) is not None:
         url = f"{linkified[1]}://{linkified[3]}"
         reasons.append("a linkifier had broken it")
+    elif (few := _FEW_SLASHES.match(url)) is not None:
+        url = f"{few[1]}://{url[few.end() :]}"
+        reasons.append("slashes were missing")
+    elif (known := _known(url.strip("/"))) is not None:
+        url = known
+        reasons.append("its protocol was missing")
     elif _SCHEME.match(url) is None:
-        if (few := _FEW_SLASHES.match(url)) is not None:
-            url = f"{few[1]}://{url[few.end() :]}"
-            reasons.append("slashes were missing")
-        elif (known := _known(url.strip("/"))) is not None:
-            url = known
-            reasons.append("its protocol was missing")
-        else:
-            return MendedUrl(None, "it says no protocol")
+        return MendedUrl(None, "it says no protocol")
+    return _tidied(url, schemes, reasons)
+
+
+def _tidied(url: str, schemes: tuple[str, ...], reasons: list[str]) -> MendedUrl:
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in schemes:
         return MendedUrl(None, f"it speaks none of {', '.join(schemes)}")

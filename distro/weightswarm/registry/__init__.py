@@ -1,5 +1,6 @@
 """Registries map model names and info-hashes to manifests and magnets. The only room that speaks HTTP itself."""
 
+from weightswarm.registry.announcement import Announcement, PublishedDigest
 from weightswarm.registry.directory import DirectoryRegistry, bundled_registry
 from weightswarm.registry.download import download_metainfo
 from weightswarm.registry.entry import RegistryEntry
@@ -8,10 +9,12 @@ from weightswarm.registry.registries import Found, Registry, find_info_hash, fin
 from weightswarm.registry.remote import HttpRegistry, is_url, may_ask
 
 __all__ = [
+    "Announcement",
     "DirectoryRegistry",
     "Found",
     "HttpRegistry",
     "ListedRelease",
+    "PublishedDigest",
     "Registry",
     "RegistryEntry",
     "bundled_registry",

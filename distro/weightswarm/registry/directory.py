@@ -1,7 +1,8 @@
 """A registry in a folder: `org/model/<revision>/{magnet.txt,manifest.json,release.torrent}`, and `org/model/main`.
 
-`main` holds the revision that the bare name means; without it a model with one revision means that one. The tree is the
-truth, and `index.json` at its root the list of it for who asks over HTTP (`weightswarm.registry.indexing`).
+`main` holds the revision that the bare name means; without it a model with one revision means that one. A torrent that was
+published without a manifest stands in `org/model/torrents/<info-hash>/{magnet.txt,about.json,release.torrent}`. The tree is
+the truth, and `index.json` at its root the list of it for who asks over HTTP (`weightswarm.registry.indexing`).
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from weightswarm.registry.index import INDEX, index_bytes
 from weightswarm.registry.index import MAX_BYTES as MAX_INDEX
 from weightswarm.registry.indexing import index_lock, listed
 from weightswarm.registry.listing import (
+    ABOUT,
     MAGNET,
     MANIFEST,
     MAX_DOCUMENT_SIZES,
     MAX_VERSION,
     SIGNATURE,
     TORRENT,
+    TORRENTS,
     VERSION,
     KnownRevision,
     ListedRelease,
     choose_revision,
+    choose_torrent,
+    documents_of,
 )
 from weightswarm.storage import write_atomically
 
@@ -49,29 +54,36 @@ class DirectoryRegistry:
         return str(self.root)
 
     def find(self, name: str, revision: str | None = None) -> RegistryEntry | None:
-        """Return a model's release, at `revision` (see `choose_revision`), else at `main`.
+        """Return a model's release, at `revision` (see `choose_revision`, `choose_torrent`), else at `main`.
 
         None when the model is not here. Raises `NotFound` when it is, and the revision is not or is ambiguous.
         """
         folder = self.root / parse_model_name(name)
+        folder = self.root / parse_model_name(name)
         known = [KnownRevision(each, _version(folder / each)) for each in _revisions(folder)]
+        torrents = [entry for place in _torrents(folder) if (entry := self._load(name, place)) is not None]
+        chosen = choose_torrent(name, revision, [entry.info_hash for entry in torrents], bool(known), self.location)
+        if chosen is not None:
+            return next(entry for entry in torrents if entry.info_hash == chosen)
         if not known:
             return None
         return self._load(name, choose_revision(name, revision, known, self._main(name), self.location))
 
     def find_info_hash(self, info_hash: InfoHash) -> RegistryEntry | None:
         """Return the release that a torrent holds, None when no entry has its info-hash."""
-        for name, revision in self._places():
+        for name, place in self._places():
             # Magnets alone are read until one fits: manifests and torrents are megabytes.
-            magnet = _magnet(_read(self.root / name / revision / MAGNET, MAX_DOCUMENT_SIZES[MAGNET]))
-            if magnet is not None and magnet.info_hash.matches(info_hash):
-                return self._load(name, revision)
+            magnet = _magnet(_read(self.root / name / place / MAGNET, MAX_DOCUMENT_SIZES[MAGNET]))
+            if magnet is None or not magnet.info_hash.matches(info_hash):
+                continue
+            if (entry := self._load(name, place)) is not None:
+                return entry
         return None
 
     def entries(self) -> Iterator[RegistryEntry]:
-        """Yield every release, by name, then revision."""
-        for name, revision in self._places():
-            if (entry := self._load(name, revision)) is not None:
+        """Yield every release, by name, then revision; torrents without a manifest after them."""
+        for name, place in self._places():
+            if (entry := self._load(name, place)) is not None:
                 yield entry
 
     def releases(self) -> tuple[ListedRelease, ...]:
@@ -80,22 +92,25 @@ class DirectoryRegistry:
 
     def list_releases(self, on_damaged: Callable[[str, str], None]) -> Iterator[ListedRelease]:
         """Yield every release as an index lists it; `on_damaged` is told of those that contradict themselves."""
-        for name, revision in self._places():
-            entry = self._load(name, revision)
-            magnet = _read(self.root / name / revision / MAGNET, MAX_DOCUMENT_SIZES[MAGNET])
+        for name, place in self._places():
+            entry = self._load(name, place)
+            magnet = _read(self.root / name / place / MAGNET, MAX_DOCUMENT_SIZES[MAGNET])
             if entry is None or magnet is None:
-                on_damaged(f"{name}/{revision}", f"it has no {MAGNET} that can be read")
+                for_it = "" if _torrent_of(place) is None else " and has that info-hash"
+                on_damaged(f"{name}/{place}", f"it has no {MAGNET} that can be read{for_it}")
                 continue
             try:
-                yield listed(entry, magnet, is_main=self._main(name) == revision)
+                yield listed(entry, magnet, is_main=self._main(name) == place)
             except WeightswarmError as error:
-                on_damaged(f"{name}/{revision}", str(error))
+                on_damaged(f"{name}/{place}", str(error))
 
     def add(self, entry: RegistryEntry, report: Report = silent) -> Path:
         """Write a release, point the model's `main` at it, make the index again, and return the release's folder.
 
+        It has a revision: torrents without a manifest are written by hand.
         Raises `InvalidInput` for a version number that another revision has.
         """
+        assert entry.revision is not None
         folder = self.root / entry.name / entry.revision
         with index_lock(self.root):
             for other in _revisions(folder.parent):
@@ -141,29 +156,34 @@ class DirectoryRegistry:
         return self.root / INDEX, not damaged
 
     def _places(self) -> Iterator[tuple[str, str]]:
-        """Yield the name and revision of every folder that is named like a release's."""
+        """Yield the model and place below it of every folder that is named like a release's or stands among torrents.
+        """
         for organisation in _folders(self.root):
             for model in _folders(self.root / organisation):
                 try:
                     name = parse_model_name(f"{organisation}/{model}")
                 except InvalidInput:
                     continue
-                for revision in _revisions(self.root / name):
-                    yield name, revision
+                folder = self.root / name
+                for place in (*_revisions(folder), *_torrents(folder)):
+                    yield name, place
 
     def _main(self, name: str) -> str | None:
         data = _read(self.root / name / MAIN, 64)
         return None if data is None else data.decode("ascii", "replace").strip()
 
-    def _load(self, name: str, revision: str) -> RegistryEntry | None:
-        folder = self.root / name / revision
-        found = {each: _read(folder / each, limit) for each, limit in MAX_DOCUMENT_SIZES.items()}
+    def _load(self, name: str, place: str) -> RegistryEntry | None:
+        """Read a release; of a torrent without a manifest just what its folder's name, its info-hash, fits."""
+        folder = self.root / name / place
+        known = _torrent_of(place)
+        found = {each: _read(folder / each, MAX_DOCUMENT_SIZES[each]) for each in documents_of(manifest=known is None)}
         magnet = _magnet(found[MAGNET])
         if magnet is None:
             return None
-        return RegistryEntry(
-            name, revision, magnet, found[MANIFEST], found[TORRENT], found[SIGNATURE], _version(folder)
-        )
+        if known is not None:
+            fits = magnet.info_hash.digests[0] == known
+            return RegistryEntry(name, None, magnet, torrent=found[TORRENT], about=found[ABOUT]) if fits else None
+        return RegistryEntry(name, place, magnet, found[MANIFEST], found[TORRENT], found[SIGNATURE], _version(folder))
 
 
 def bundled_registry() -> DirectoryRegistry:
@@ -182,6 +202,15 @@ def _folders(folder: Path) -> list[str]:
 
 def _revisions(folder: Path) -> list[str]:
     return [name for name in _folders(folder) if is_revision(name)]
+
+
+def _torrents(folder: Path) -> list[str]:
+    return [f"{TORRENTS}/{name}" for name in _folders(folder / TORRENTS)]
+
+
+def _torrent_of(place: str) -> str | None:
+    """Return the info-hash that a torrent's place names, None for a revision's."""
+    return place.removeprefix(f"{TORRENTS}/") if place.startswith(f"{TORRENTS}/") else None
 
 
 def _read(path: Path, limit: int) -> bytes | None:

@@ -20,11 +20,12 @@ _PART = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def download_metainfo(url: str, *, timeout: float, network: Network) -> bytes:
+def download_metainfo(url: str, *, timeout: float, network: Network, named: bool = True) -> bytes:
     """Return the document at an `http(s)` URL. `timeout` in seconds bounds all of it, headers and redirects included.
 
-    The user named the URL's own host. Where it redirects to must be open to strangers at `network`; at loopback no
-    other machine is asked at all. Raises `NetworkFailure`.
+    `named` says that the user named the URL's own host. Where it redirects to, and where it leads itself if a stranger
+    gave it, must be open to strangers at `network`; at loopback no other machine is asked at all. Raises
+    `NetworkFailure`.
     """
     # Costs a tenth of a second to load, and few fetches need it.
     import requests
@@ -33,11 +34,12 @@ def download_metainfo(url: str, *, timeout: float, network: Network) -> bytes:
     from weightswarm.registry.guarding import guarded_session
 
     deadline = time.monotonic() + timeout
-    named = _endpoint(url)
+    first = _endpoint(url)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            endpoint = _judged(url, named, network)
-            with guarded_session(network, named=endpoint == named, deadline=deadline) as session:
+            endpoint = _judged(url, first, network, named=named)
+            trusted = named and endpoint == first
+            with guarded_session(network, named=trusted, deadline=deadline) as session:
                 session.headers["User-Agent"] = f"weightswarm/{__version__}"
                 # What is compressed may be a thousand times as large as what came.
                 session.headers["Accept-Encoding"] = "identity"
@@ -63,18 +65,20 @@ def _endpoint(url: str) -> Endpoint:
     return found[1]
 
 
-def _judged(url: str, named: Endpoint, network: Network) -> Endpoint:
+def _judged(url: str, first: Endpoint, network: Network, *, named: bool) -> Endpoint:
     """Return where a URL leads. Raises `NetworkFailure` where that may not be asked."""
     endpoint = _endpoint(url)
     if network is Network.LOOPBACK and not is_literal(endpoint[0]):
         raise NetworkFailure(f"{url} is not on this machine, and --network loopback asks nobody else")
     try:
-        if network is Network.LOOPBACK:
-            check_stranger("http", (endpoint[0], 80), network)
-        elif endpoint != named:
+        if not named or (endpoint != first and network is not Network.LOOPBACK):
             check_stranger("http", endpoint, network)
+        elif network is Network.LOOPBACK:
+            check_stranger("http", (endpoint[0], 80), network)
     except Refused as error:
-        if endpoint == named:
+        if endpoint == first and not named:
+            raise NetworkFailure(f"{url[:500]} is not asked: {error}") from None
+        if endpoint == first:
             raise NetworkFailure(f"{url} is not on this machine, and --network loopback asks nobody else") from None
         raise NetworkFailure(f"It redirects to {url[:500]}, which is not followed: {error}") from None
     return endpoint

@@ -14,14 +14,18 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.minisig"
 TORRENT = "release.torrent"
 VERSION = "version.txt"
+ABOUT = "about.json"
+TORRENTS = "torrents"
+"""The folder of torrents that were published without a manifest, each by its info-hash (v1 where it has one)."""
 
 MAX_DOCUMENT_SIZES: Mapping[str, int] = {
+    ABOUT: 1024 * 1024,
     MAGNET: 64 * 1024,
     MANIFEST: 32 * 1024 * 1024,
     SIGNATURE: 16 * 1024,
     TORRENT: 128 * 1024 * 1024,
 }
-"""The documents that a release's folder may hold, and the most bytes of each."""
+"""The documents that a release's folder may hold, and the most bytes of each: see `documents_of`."""
 
 MAX_VERSION = 999_999
 
@@ -42,11 +46,12 @@ class Document:
 class ListedRelease:
     """One release in a registry's list. `size` is bytes of all files, None (as `files`) where nobody here knows.
 
-    `is_main` marks the revision that the bare name means. `documents` are by file name.
+    `revision` is None for a torrent that was published without a manifest. `is_main` marks the revision that the bare
+    name means. `documents` are by file name.
     """
 
     name: str
-    revision: str
+    revision: str | None
     info_hash: InfoHash
     documents: Mapping[str, Document] = field(hash=False)
     version: int | None = None
@@ -56,6 +61,11 @@ class ListedRelease:
     description: str | None = None
     created: str | None = None
     is_main: bool = False
+
+    @property
+    def place(self) -> str:
+        """The release's folder below that of its model."""
+        return self.revision or f"{TORRENTS}/{self.info_hash.digests[0]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,30 @@ def choose_revision(
     if not matching:
         raise NotFound(f"{name} has no revision {asked[:80]} in the registry {location}", hint=listed)
     return matching[0]
+
+
+def choose_torrent(
+    name: str, asked: str | None, torrents: Sequence[InfoHash], has_revisions: bool, location: str
+) -> InfoHash | None:
+    """Return the torrent without a manifest that `name@asked` means, None where that may be a revision or nothing.
+
+    `asked` is an info-hash or seven or more of its first digits. A bare name means its only torrent, unless it has
+    revisions. Raises `Ambiguous` when it has several torrents and no revision.
+    """
+    if asked is not None:
+        found = [t for t in torrents if len(asked) >= _SHORTEST_PREFIX and any(d.startswith(asked) for d in t.digests)]
+        return found[0] if len(found) == 1 else None
+    if has_revisions or not torrents:
+        return None
+    if len(torrents) > 1:
+        digests = ", ".join(torrent.digests[0] for torrent in torrents[:_LISTED])
+        raise Ambiguous(f"Which torrent of {name} in {location}? Say {name}@INFO-HASH", hint=f"known: {digests}")
+    return torrents[0]
+
+
+def documents_of(*, manifest: bool) -> tuple[str, ...]:
+    """Return the documents that a release may have, or a torrent without a manifest."""
+    return (MAGNET, MANIFEST, SIGNATURE, TORRENT) if manifest else (MAGNET, ABOUT, TORRENT)
 
 
 def matching(releases: Iterable[ListedRelease], text: str) -> list[ListedRelease]:
