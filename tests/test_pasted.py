@@ -348,3 +348,19 @@ def test_a_file_selection_is_kept_in_order(text: str, canonical: str) -> None:
 def test_a_file_selection_that_is_none_is_ignored(text: str) -> None:
     assert FileSelection.parse(text) is None
     assert parse_magnet(f"{LINK}&so={text}").selection is None
+
+
+HYBRID = f"{LINK}&xt=urn:btmh:1220{V2}&dn=model&xl=3040024&tr=udp%3A%2F%2Ft.example%3A80&x.pe=127.0.0.1:35109"
+
+
+@pytest.mark.parametrize("width", range(40, 100))
+def test_a_link_wrapped_at_any_width_is_whole_again(width: int) -> None:
+    for text in (HYBRID, CLEAN):
+        for prefix in ("", "> "):
+            pasted = read_pasted(f"Dear all,\n\n{prefix}{wrapped(text, width, prefix)}\n\nYours, Lab\n")
+            assert pasted.magnet == parse_magnet(text)
+
+
+def test_a_digest_on_the_line_after_a_link_is_not_taken_into_it() -> None:
+    for text in (HYBRID, CLEAN, LINK, f"{LINK}&dn=x"):
+        assert read_pasted(f"{text}\n1faa9bc9b20fcfe81fcd4eb7166a79e6 consolidated.00.pth").magnet == parse_magnet(text)

@@ -36,6 +36,8 @@ _BRACKETS = {")": "(", "]": "[", "}": "{", "\u3011": "\u3010", "\uff09": "\uff08
 _CUT = re.compile(r"(?:\u2026|\.\.\.|%[0-9a-f]?)+$", re.IGNORECASE)
 _TAIL = 256
 """How much of a link's end is looked at to tell how it goes on: each word costs the same, however many came before."""
+_DIGEST = re.compile(r"(?:urn:bt([im])h:|magnet:)([0-9a-z]*)$", re.IGNORECASE)
+_TOPICS = ("xt=urn:btih:", "xt=urn:btmh:")
 _ANNOUNCE = "announce"
 
 
@@ -66,9 +68,15 @@ def find_links(text: str) -> Iterator[FoundLink]:
 
 
 def _starts(text: str) -> list[int]:
-    starts = [match.start() for match in _START.finditer(text)]
+    starts = [match.start() for match in _START.finditer(text) if not _within_link(text, match)]
     meant = not starts and text.strip()[:7].lower() == "magnet:"
     return [len(text) - len(text.lstrip())] if meant else starts
+
+
+def _within_link(text: str, start: re.Match[str]) -> bool:
+    """Tell whether a hash stands in a link that was wrapped before it."""
+    before = text[max(0, start.start() - _TAIL) : start.start()].rstrip(" \t\r\n>")
+    return start[0][0] in "uxUX" and before[-1:] in ("&", "?", "=", ";")
 
 
 def _cut_out(region: str, opener: str) -> tuple[FoundLink, int]:
@@ -122,7 +130,7 @@ def _gather(region: str, opener: str) -> tuple[str, bool, int]:
     for word in words:
         if ended or len(link) > MAX_LENGTH:
             break
-        newline = "\n" in region[at : word.start()]
+        newline = region.count("\n", at, word.start()) == 1
         wrapped = newline and line >= 40 and line in widths
         if newline:
             widths.add(line)
@@ -163,16 +171,29 @@ def _goes_on(link: str, word: str, newline: bool) -> bool:
         return True
     if (escape := re.search(r"%[0-9a-f]?$", link, re.IGNORECASE)) is not None:
         return re.match(r"%[0-9a-f]{2}", escape[0] + word, re.IGNORECASE) is not None
-    if (digest := re.search(r"(?:urn:bt[im]h:|magnet:)([0-9a-z]*)$", link, re.IGNORECASE)) is not None:
-        more = re.match(r"[0-9a-z]*", word, re.IGNORECASE)
-        assert more is not None
-        length = len(digest[1]) + len(more[0])
-        return len(digest[1]) not in (32, 40, 68) and bool(more[0]) and length in (32, 40, 68)
+    last = re.split(r"[?&]", link)[-1].lower()
+    if newline and (
+        _NEXT_KEY.match(last + word) if "=" not in last else any(topic.startswith(last) for topic in _TOPICS)
+    ):
+        return True
+    if (digest := _DIGEST.search(link)) is not None:
+        return _more_digits(digest[1], digest[2], word, newline)
     tail = re.search(r"(?:%2f|/)([a-z]+)$", link, re.IGNORECASE)
     if tail is not None and _ANNOUNCE.startswith(tail[1]) and word.startswith(_ANNOUNCE[len(tail[1]) :]):
         return tail[1] != _ANNOUNCE
     # The rest of a host name with its port, such as `ackr.org:1337/announce`.
     return newline and "=" in link and re.match(r"[\w.-]*[a-z]:\d{2,5}(?:[/&]|$)", word, re.IGNORECASE) is not None
+
+
+def _more_digits(kind: str | None, digits: str, word: str, newline: bool) -> bool:
+    """Tell whether a word brings what an info-hash lacks: its last digits, or a whole line of digits."""
+    lengths = (68,) if (kind or "").lower() == "m" else (32, 40)
+    if len(digits) in lengths and (len(digits) != 32 or re.fullmatch(r"[a-z2-7]*", digits, re.IGNORECASE)):
+        return False
+    more = re.match(r"[0-9a-z]*", word, re.IGNORECASE)
+    length = len(digits) + (len(more[0]) if more else 0)
+    line = newline and length < lengths[-1] and re.fullmatch(r"[0-9a-f]+", word, re.IGNORECASE) is not None
+    return line or (length > len(digits) and length in lengths)
 
 
 def _trimmed(link: str) -> str:
