@@ -189,7 +189,7 @@ def announced(model: Path) -> Iterator[str]:
 def test_a_known_torrent_is_fetched_by_name_and_leaves_a_manifest(
     cli: CommandLine, announced: str, model: Path, tmp_path: Path, figure: Callable[[str, float], None]
 ) -> None:
-    digests = [
+    digests: list[dict[str, Any]] = [
         {"algorithm": "md5", "value": md5(model / WEIGHTS), "path": WEIGHTS},
         {"algorithm": "md5", "value": "0" * 32, "path": None},
         {"algorithm": "md5", "value": "1" * 32, "path": "not-there.bin"},
@@ -206,6 +206,9 @@ def test_a_known_torrent_is_fetched_by_name_and_leaves_a_manifest(
     again = cli.ok("fetch", STAND_IN, "--registry", registry)
     assert "Already here" in again.stderr
     assert again.result == str(snapshot)
+    pinned = f"{STAND_IN}@{fetched.json['revision']}"
+    assert cli.ok("fetch", pinned, "--registry", registry).result == str(snapshot)
+    refused(cli("fetch", f"{STAND_IN}@{'0' * 40}", "--registry", registry), 1, "not in the model cache")
     shown = cli.ok("show", STAND_IN, "--registry", registry, "--offline", "--json").json
     assert {f["path"] for f in shown["files"] if f["sha256"]} == contents(model).keys()
     flip_byte((snapshot / WEIGHTS).resolve())

@@ -56,9 +56,9 @@ class DirectoryRegistry:
     def find(self, name: str, revision: str | None = None) -> RegistryEntry | None:
         """Return a model's release, at `revision` (see `choose_revision`, `choose_torrent`), else at `main`.
 
-        None when the model is not here. Raises `NotFound` when it is, and the revision is not or is ambiguous.
+        Of a model without releases, return the torrent with an info-hash, else its only one. None when the model is
+        not here. Raises `NotFound` when it is, and the revision is not or is ambiguous.
         """
-        folder = self.root / parse_model_name(name)
         folder = self.root / parse_model_name(name)
         known = [KnownRevision(each, _version(folder / each)) for each in _revisions(folder)]
         torrents = [entry for place in _torrents(folder) if (entry := self._load(name, place)) is not None]
@@ -66,6 +66,7 @@ class DirectoryRegistry:
         if chosen is not None:
             return next(entry for entry in torrents if entry.info_hash == chosen)
         if not known:
+            # A revision that this name has no release of may be one that was computed here, and is in the cache.
             return None
         return self._load(name, choose_revision(name, revision, known, self._main(name), self.location))
 
