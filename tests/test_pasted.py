@@ -352,10 +352,12 @@ def test_a_file_selection_that_is_none_is_ignored(text: str) -> None:
 
 HYBRID = f"{LINK}&xt=urn:btmh:1220{V2}&dn=model&xl=3040024&tr=udp%3A%2F%2Ft.example%3A80&x.pe=127.0.0.1:35109"
 
+UNESCAPED = f"{LINK}&dn=model&tr={OPENTRACKR}&tr={DEMONII}"
 
-@pytest.mark.parametrize("width", range(40, 100))
+
+@pytest.mark.parametrize("width", range(24, 100))
 def test_a_link_wrapped_at_any_width_is_whole_again(width: int) -> None:
-    for text in (HYBRID, CLEAN):
+    for text in (HYBRID, CLEAN, UNESCAPED):
         for prefix in ("", "> "):
             pasted = read_pasted(f"Dear all,\n\n{prefix}{wrapped(text, width, prefix)}\n\nYours, Lab\n")
             assert pasted.magnet == parse_magnet(text)

@@ -131,7 +131,7 @@ def _gather(region: str, opener: str) -> tuple[str, bool, int]:
         if ended or len(link) > MAX_LENGTH:
             break
         newline = region.count("\n", at, word.start()) == 1
-        wrapped = newline and line >= 40 and line in widths
+        wrapped = newline and line >= 20 and line in widths
         if newline:
             widths.add(line)
             line = 0
