@@ -241,6 +241,15 @@ def test_what_holds_no_link_is_told_from_what_does(text: str) -> None:
         read_pasted(text)
 
 
+def test_a_link_in_a_links_own_name_or_address_is_no_second_link() -> None:
+    link = MagnetLink(
+        parse_magnet(LINK).info_hash,
+        display_name=f"magnet:?xt=urn:btih:{'0' * 40}",
+        web_seeds=(f"http://h/?u={PIXTRAL}",),
+    )
+    assert read_pasted(str(link)) == PastedLink(link)
+
+
 # --- properties ------------------------------------------------------------------------------------------------------
 
 full_links = st.builds(

@@ -31,6 +31,7 @@ _QUOTED_LINE = re.compile(r"\n[^\S\n]*(?:>[^\S\n]*)+")
 _WORD = re.compile(r"\S+")
 _AMPERSANDS = re.compile(r"&(?:(?:amp|#38|#x26);)+|\\u0026", re.IGNORECASE)
 _ENDS = re.compile('[<>"`\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2018]|&(?:quot|lt|gt|#39|#34|apos|nbsp);')
+_BREAK = re.compile(rf"\s|{_ENDS.pattern}", re.IGNORECASE)
 _CLOSERS = {"'": "'", "\u2018": "\u2019", "\u201a": "\u2018", "<": "|", "|": "|", "*": "*"}
 _BRACKETS = {")": "(", "]": "[", "}": "{", "\u3011": "\u3010", "\uff09": "\uff08", "\u300d": "\u300c"}
 _CUT = re.compile(r"(?:\u2026|\.\.\.|%[0-9a-f]?)+$", re.IGNORECASE)
@@ -68,7 +69,17 @@ def find_links(text: str) -> Iterator[FoundLink]:
 
 
 def _starts(text: str) -> list[int]:
-    starts = [match.start() for match in _START.finditer(text) if not _within_link(text, match)]
+    starts = []
+    at, plain = 0, False
+    for match in _START.finditer(text):
+        # Within a link that began before, an encoded `magnet:` is part of a name or an address.
+        plain = plain and not _BREAK.search(text, at, match.start())
+        at = match.end()
+        encoded = match[0][6:7] == "%"
+        if _within_link(text, match) or (encoded and plain):
+            continue
+        starts.append(match.start())
+        plain = plain or not encoded
     meant = not starts and text.strip()[:7].lower() == "magnet:"
     return [len(text) - len(text.lstrip())] if meant else starts
 
