@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -67,7 +66,7 @@ def test_a_torrent_url_that_gives_another_torrent_or_none_falls_back_to_the_swar
         (tmp_path / "site" / "a.torrent").write_bytes(another)
     # No peer at first: what is wrong with the URL is heard of before the swarm answers.
     with http_folder(tmp_path / "site") as url:
-        alone = cli("show", f"{magnet.partition('&x.pe')[0]}&xs={url}/a.torrent", "--timeout", "2")
+        alone = cli("show", f"{magnet.partition('&x.pe')[0]}&xs={url}/a.torrent", "--timeout", "4")
         refused(alone, 4, "No peer")
         assert "the swarm is asked" in alone.stderr
         fetched = cli.ok(*PARTS, f"{magnet}&xs={url}/a.torrent").json
@@ -80,7 +79,7 @@ def test_a_hybrids_second_hash_may_not_be_another(cli: CommandLine, release: Rel
     v1 = with_manifest(release.metainfo, None).info_hash.v1
     with http_folder(tmp_path / "site") as url:
         link = f"magnet:?xt=urn:btih:{v1}&xt=urn:btmh:1220{release.metainfo.info_hash.v2}&xs={url}/a.torrent"
-        outcome = cli("show", link, "--timeout", "2")
+        outcome = cli("show", link, "--timeout", "4")
     refused(outcome, 4, "No peer")
     assert "another torrent than the magnet's" in outcome.stderr
 
@@ -88,12 +87,9 @@ def test_a_hybrids_second_hash_may_not_be_another(cli: CommandLine, release: Rel
 def test_a_url_that_never_answers_costs_nothing(cli: CommandLine, magnet: str, model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dead = f"http://127.0.0.1:{silent.getsockname()[1]}/a.torrent"
-        started = time.monotonic()
-        fetched = cli.ok(*PARTS, f"{magnet}&xs={dead}").json
-        elapsed = time.monotonic() - started
-    assert contents(Path(fetched["path"])) == contents(model)
-    # Each URL may take ten seconds; nobody waited for this one.
-    assert elapsed < 9
+        fetched = cli.ok(*PARTS, f"{magnet}&xs={dead}")
+    assert contents(Path(fetched.json["path"])) == contents(model)
+    assert "did not answer in time" not in fetched.stderr, "nobody waited the ten seconds that a URL may take"
 
 
 # --- file selections -------------------------------------------------------------------------------------------------
