@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from test_magnet import LINK, V1
 from test_pasted import wrapped
 from weightswarm import Network, Note, Release
 from weightswarm.fetching.plan import selected_globs
-from weightswarm.fetching.source import Wanted, with_public_trackers
+from weightswarm.fetching.source import Wanted, with_public_trackers, without_public_trackers
 from weightswarm.magnet import PUBLIC_TRACKERS, FileSelection, parse_magnet, read_pasted
 from weightswarm.metainfo import TorrentVersion
 
@@ -167,7 +168,9 @@ def test_a_tweet_on_stdin_and_a_mail_in_a_file_are_fetched(
     assert there.result == cut.json["path"]
 
 
-def test_public_trackers_are_asked_only_when_a_links_own_are_lost_and_only_on_the_public_network() -> None:
+def test_public_trackers_are_asked_only_when_a_links_own_are_lost_and_only_on_the_public_network(
+    release: Release,
+) -> None:
     notes: list[str] = []
 
     def report(event: object) -> None:
@@ -185,6 +188,10 @@ def test_public_trackers_are_asked_only_when_a_links_own_are_lost_and_only_on_th
     assert len(notes) == 4
     assert asked(f"{lost}&tr=udp://t.example:1", Network.PUBLIC) == ("udp://t.example:1",)
     assert asked(f"{LINK}&dn=without-any", Network.PUBLIC) == (), "who names no tracker may not want one"
+    metainfo = release.metainfo
+    asking = Wanted(replace(parse_magnet(LINK), trackers=PUBLIC_TRACKERS))
+    assert without_public_trackers(asking, metainfo) is asking
+    assert without_public_trackers(asking, replace(metainfo, private=True)).magnet == parse_magnet(LINK)
     link = parse_magnet(LINK)
     assert with_public_trackers(Wanted(link), Network.PUBLIC, report).magnet is link
     assert len(notes) == 4

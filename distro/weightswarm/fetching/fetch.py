@@ -26,7 +26,14 @@ from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, selected_globs, sort_out
-from weightswarm.fetching.source import Wanted, kept_metainfo, network_for, resolve_source, with_public_trackers
+from weightswarm.fetching.source import (
+    Wanted,
+    kept_metainfo,
+    network_for,
+    resolve_source,
+    with_public_trackers,
+    without_public_trackers,
+)
 from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.fetching.witness import check_published_digests, manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
@@ -131,6 +138,7 @@ class _Fetch:
                 return there
         with self._stack:
             metainfo = self._metainfo()
+            self.wanted = without_public_trackers(self.wanted, metainfo)
             self._select(metainfo)
             manifest = self._agreed_manifest(metainfo)
             self._announce_code(metainfo.files if manifest is None else self._selected(manifest))

@@ -121,6 +121,13 @@ def with_public_trackers(wanted: Wanted, network: Network, report: Report) -> Wa
     return replace(wanted, magnet=replace(magnet, trackers=PUBLIC_TRACKERS))
 
 
+def without_public_trackers(wanted: Wanted, metainfo: Metainfo) -> Wanted:
+    """Take them off again when the torrent turns out to be private: it may be announced to its own alone (BEP 27)."""
+    if not metainfo.private or wanted.magnet.trackers != PUBLIC_TRACKERS:
+        return wanted
+    return replace(wanted, magnet=replace(wanted.magnet, trackers=()))
+
+
 def _of_pasted(text: str, registries: Sequence[Registry], cache: ModelCache, report: Report) -> Wanted:
     pasted = read_pasted(text)
     for repair in pasted.repairs[:_MOST_NOTES]:
