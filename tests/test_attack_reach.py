@@ -123,17 +123,19 @@ def test_a_link_that_names_private_addresses_reaches_none(cli: CommandLine, trap
     web_seeds = [f"http://{host}:7000/" for host in hosts]
     peers = [f"{host}:{port}" for host in hosts for port in (7000, 22)]
     link = NOWHERE + "".join((*(f"&tr={t}" for t in trackers), *(f"&ws={w}" for w in web_seeds)))
-    link += "".join(
-        (*(f"&x.pe={p}" for p in peers), f"&xs=http://{trap.inside}:7000/x", f"&as=http://{trap.inside}:7000/")
-    )
+    link += "".join(f"&x.pe={p}" for p in peers)
+    torrents = [f"xs=http://{trap.inside}:7000/x", f"xs=http://{INSIDE_NAME}:7000/x", f"xs={SERVER}/torrent/x.torrent"]
+    link += f"&{'&'.join(torrents)}&as=http://{trap.inside}:7000/"
 
     outcome = fetched(cli, link)
 
     refused(outcome, 4, "metadata")
     assert trap.hits() == set()
+    assert trap.lines() == {"server /torrent/x.torrent"}, "the open one was asked, and its redirect not followed"
+    assert outcome.stderr.count("the swarm is asked") == 4
     assert outcome.stderr.count("Not asked, though") == 1
     assert trap.inside in outcome.stderr
-    figure("closed addresses named by strangers, none reached", len(trackers) + len(web_seeds) + len(peers) + 2)
+    figure("closed addresses named by strangers, none reached", len(trackers) + len(web_seeds) + len(peers) + 4)
 
 
 @pytest.mark.namespaces

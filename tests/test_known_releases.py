@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
+from answering import answering, tree
 from hostile import LOOPBACK, NAME, WEIGHTS, contents, flip_byte, refused, release_of, serving, visible, with_manifest
 from namespaces import network
 from running import CommandLine
 from test_magnet import GROK, MISTRAL, MIXTRAL_8X7B, MIXTRAL_8X22B, PIXTRAL
-from weightswarm import PeerAddress, api
+from weightswarm import Network, PeerAddress, api
 from weightswarm.errors import NotFound
 from weightswarm.magnet import InfoHash, PastedLink, parse_magnet, read_pasted
 from weightswarm.manifest import is_revision, parse_manifest
 from weightswarm.metainfo import TorrentVersion, parse_metainfo
-from weightswarm.registry import DirectoryRegistry, RegistryEntry, bundled_registry
+from weightswarm.registry import DirectoryRegistry, HttpRegistry, RegistryEntry, bundled_registry
 
 KNOWN = {
     "mistralai/Mistral-7B-v0.1": MISTRAL,
@@ -28,6 +29,7 @@ KNOWN = {
     "mistralai/Pixtral-12B-2409": PIXTRAL,
     "xai-org/grok-1": GROK,
 }
+KNOWN_GROK = "5f96d43576e3d386c9ba65b883210a393b68210e"
 STAND_IN = "test-lab/announced"
 
 
@@ -90,6 +92,30 @@ def test_published_digests_are_the_ones_that_are_known_and_no_others() -> None:
         ("mistralai/Mixtral-8x7B-v0.1", "37974873eb68a7ab30c4912fc36264ae", "tokenizer.model"),
         ("mistralai/Mixtral-8x22B-v0.1", "0535902c85ddbb04d4bebbf4371c6341", None),
     }
+
+
+def test_they_are_found_by_search_and_over_http_like_every_release(cli: CommandLine, tmp_path: Path) -> None:
+    bundled = bundled_registry()
+    with answering(tree(bundled.root)) as server:
+        remote = HttpRegistry(server.url, network=Network.LOOPBACK)
+        for name in KNOWN:
+            entry = bundled.find(name)
+            assert entry is not None
+            digest = entry.info_hash.digests[0]
+            assert remote.find(name) == remote.find(name, digest) == remote.find(name, digest[:7]) == entry
+            assert remote.find(name, "0" * 40) is None
+            assert remote.find_info_hash(entry.info_hash) == entry
+        assert list(remote.releases()) == list(bundled.releases())
+        told = cli.ok("show", "xai-org/grok-1", "--registry", server.url, "--offline")
+        assert f"Registry {server.url} is not asked with --offline" in told.stderr
+        assert len(server.asked) == 1 + 2 * len(KNOWN), "the index once, every document once, and none with --offline"
+    lines = cli.ok("search", "mixtral").stdout.splitlines()
+    assert [line.split() for line in lines] == [
+        ["mistralai/Mixtral-8x22B-v0.1", "9238b092", "no", "manifest"],
+        ["mistralai/Mixtral-8x7B-v0.1", "5546272d", "no", "manifest"],
+    ]
+    (found,) = cli.ok("search", "grok", "--json").json
+    assert (found["revision"], found["manifest"], found["info_hash_v1"]) == (None, False, KNOWN_GROK)
 
 
 # --- show ------------------------------------------------------------------------------------------------------------
@@ -195,6 +221,9 @@ def test_a_known_torrent_is_fetched_by_name_and_leaves_a_manifest(
         {"algorithm": "md5", "value": "1" * 32, "path": "not-there.bin"},
     ]
     registry = registry_with(tmp_path / "registry", STAND_IN, announced, digests)
+    cli.ok("index", registry)
+    with answering(tree(registry)) as server:
+        assert cli.ok("fetch", STAND_IN, "--registry", server.url, "--dry-run", "--json").json["name"] == STAND_IN
     fetched = cli.ok("fetch", STAND_IN, "--registry", registry, "--json")
     assert fetched.json["name"] == STAND_IN
     assert f"The registry says that this torrent is {STAND_IN}" in fetched.stderr
@@ -292,4 +321,8 @@ def test_an_entry_whose_link_is_of_another_torrent_than_its_folder_is_none(tmp_p
     registry = DirectoryRegistry(registry_with(tmp_path, NAME, f"magnet:?xt=urn:btih:{'ab' * 20}", []))
     (tmp_path / NAME / "torrents" / ("ab" * 20) / "magnet.txt").write_text(f"magnet:?xt=urn:btih:{'cd' * 20}\n")
     assert registry.find(NAME) is None
+    assert registry.find_info_hash(InfoHash("cd" * 20)) is None
     assert list(registry.entries()) == []
+    damaged = []
+    assert list(registry.list_releases(lambda place, _reason: damaged.append(place))) == []
+    assert damaged == [f"{NAME}/torrents/{'ab' * 20}"]

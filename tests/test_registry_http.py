@@ -104,6 +104,7 @@ def test_nginx_serves_names_versions_and_info_hashes_and_is_asked_for_what_chang
     here = registry.find(NAME)
     assert here is not None
     nginx = counterparts.nginx(registry.root)
+    assert here.revision is not None
     for asked in (None, "v3", "3", here.revision, here.revision[:7]):
         assert remote(nginx.url).find(NAME, asked) == here
     for digest in here.info_hash.digests:

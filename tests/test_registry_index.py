@@ -47,10 +47,10 @@ def test_the_projects_own_index_lists_its_tree() -> None:
 
 def test_every_file_of_the_projects_registry_is_a_document_in_its_own_form() -> None:
     registry = DirectoryRegistry(BUNDLED)
-    listed = {(release.name, release.revision): release for release in index_of(registry)}
+    listed = {(release.name, release.place): release for release in index_of(registry)}
     known = {BUNDLED / "README.md", BUNDLED / "index.json", BUNDLED / ".index.lock"}
-    for (name, revision), release in listed.items():
-        folder = BUNDLED / name / revision
+    for (name, place), release in listed.items():
+        folder = BUNDLED / name / place
         known.add(BUNDLED / name / "main")
         known |= {folder / document for document in (*release.documents, "version.txt")}
         magnet = (folder / "magnet.txt").read_text()
@@ -138,7 +138,7 @@ def test_releases_that_are_added_at_once_are_listed_from_then_on(
 
 def test_what_is_damaged_is_left_out_of_the_index_and_named(cli: CommandLine, tmp_path: Path) -> None:
     registry = registry_of(tmp_path, *((f"org/model-{i}", bytes([i]), None) for i in range(6)))
-    folders = [registry.root / entry.name / entry.revision for entry in registry.entries()]
+    folders = [registry.root / release.name / release.place for release in registry.releases()]
     cli.ok("index", "registry")
     flip_byte(folders[0] / "manifest.json", 5)
     (folders[1] / "magnet.txt").unlink()
@@ -239,7 +239,7 @@ def test_search_wants_every_word_and_puts_names_first(tmp_path: Path) -> None:
 def test_search_prints_strangers_words_escaped_and_no_more_than_its_limit(cli: CommandLine, tmp_path: Path) -> None:
     registry = registry_of(tmp_path, *((f"org/model-{i}", bytes([i]), None) for i in range(3)))
     entry = next(registry.entries())
-    assert entry.manifest is not None
+    assert entry.manifest is not None and entry.revision is not None
     (registry.root / entry.name / entry.revision / "release.torrent").unlink()
     manifest = replace(parse_manifest(entry.manifest), description="\x1b[2J\u202egnp\n" * 30)
     registry.add(replace(entry, manifest=manifest.to_bytes(), torrent=None))
@@ -272,6 +272,11 @@ def index(*releases: Any, **changes: Any) -> bytes:
 def document(name: str, **changes: Any) -> dict[str, Any]:
     magnet = {"sha256": "c" * 64, "size": 60}
     return release(documents={"magnet.txt": magnet, name: {**magnet, **changes}})
+
+
+def torrent(**changes: Any) -> dict[str, Any]:
+    """One torrent without a manifest of an index, changed."""
+    return release(**{"revision": None, **changes})
 
 
 WRONG: list[tuple[bytes, str]] = [
@@ -326,6 +331,15 @@ WRONG: list[tuple[bytes, str]] = [
     (index(release(description="X")).replace(b'"X"', b'"\\ud800"'), "lone surrogate"),
     (index(release(created="2026-02-30T00:00:00Z")), "created is not a time"),
     (index(release(created="yesterday")), "created is not a time"),
+    (index(torrent(main=True)), "main is a revision's"),
+    (index(torrent(version=1)), "version is a revision's"),
+    (index(torrent(description="x")), "description is a revision's"),
+    (index(torrent(revision="")), "no revision"),
+    (index(torrent(documents=document("manifest.json")["documents"])), "'manifest.json' is no document"),
+    (index(document("about.json")), "'about.json' is no document"),
+    (index(torrent(documents=document("about.json", size=2**20 + 1)["documents"])), "size of about.json"),
+    (index(torrent(), torrent()), "twice"),
+    (index(torrent(), release()), "not in canonical form"),
     (index(release(), release()), "twice"),
     (index(release(main=True), release(revision="b" * 40, main=True)), "main twice"),
     (index(release(version=1), release(revision="b" * 40, version=1)), "1 twice"),
@@ -348,6 +362,7 @@ def test_an_index_that_breaks_its_rules_is_refused_in_a_few_words(
 
 def test_the_bounds_of_an_index_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(parse_index(index(release(), release(revision="b" * 40)))) == 2
+    assert len(parse_index(index(release(), torrent(), torrent(info_hash_v1="c" * 40)))) == 3
     monkeypatch.setattr(index_module, "MAX_RELEASES", 1)
     with pytest.raises(InvalidIndex, match="more than 1"):
         parse_index(index(release(), release(revision="b" * 40)))

@@ -236,10 +236,15 @@ def show(
     from weightswarm.swarm import NetworkOptions
 
     chosen = network or NetworkOptions()
+    known = all_registries(registries, chosen.network, report)
+    if offline:
+        for registry in [each for each in known if is_url(each.location)]:
+            report(Note(f"Registry {registry.location} is not asked with --offline"))
+            known.remove(registry)
     return describe_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, chosen.network, report),
+        registries=known,
         network=chosen,
         timeout=timeout,
         offline=offline,

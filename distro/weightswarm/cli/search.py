@@ -29,7 +29,8 @@ def search_command(
 ) -> None:
     """List the releases in all registries whose name or description has every word of TEXT.
 
-    A `*` marks the revision that the bare name means. `weightswarm fetch ORG/MODEL[@REV]` fetches what is listed.
+    A `*` marks the revision that the bare name means. `weightswarm fetch ORG/MODEL[@REV]` fetches what is listed; of
+    a torrent that was published without a manifest, REV is its info-hash.
     """
     from weightswarm import api
     from weightswarm.reach import Network
@@ -75,11 +76,11 @@ def _lines(found: list[Found]) -> list[str]:
     rows = [
         (
             each.release.name,
-            f"{each.release.revision[:8]}{'*' if each.release.is_main else ' '}",
+            f"{(each.release.revision or each.release.info_hash.short)[:8]}{'*' if each.release.is_main else ' '}",
             "" if each.release.version is None else f"v{each.release.version}",
             "" if each.release.size is None else size_text(each.release.size),
             _short(each.release.license),
-            _short(each.release.description),
+            "no manifest" if each.release.revision is None else _short(each.release.description),
         )
         for each in found
     ]

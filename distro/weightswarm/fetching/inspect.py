@@ -85,9 +85,7 @@ def describe_source(
             "--offline cannot ask a URL for its torrent", hint="download it first, or leave --offline out"
         )
     reach = network.network
-    wanted = resolve_source(
-        source, registries=registries, cache=cache, timeout=timeout, network=reach, report=report
-    )
+    wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, network=reach, report=report)
     metainfo = wanted.metainfo
     if metainfo is None and not offline:
         asked = with_public_trackers(wanted, reach, report)

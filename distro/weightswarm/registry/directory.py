@@ -1,8 +1,8 @@
 """A registry in a folder: `org/model/<revision>/{magnet.txt,manifest.json,release.torrent}`, and `org/model/main`.
 
-`main` holds the revision that the bare name means; without it a model with one revision means that one. A torrent that was
-published without a manifest stands in `org/model/torrents/<info-hash>/{magnet.txt,about.json,release.torrent}`. The tree is
-the truth, and `index.json` at its root the list of it for who asks over HTTP (`weightswarm.registry.indexing`).
+`main` holds the revision that the bare name means; without it a model with one revision means that one. A torrent that
+was published without a manifest stands in `org/model/torrents/<info-hash>/{magnet.txt,about.json,release.torrent}`. The
+tree is the truth, and `index.json` at its root the list of it for who asks over HTTP (`weightswarm.registry.indexing`).
 """
 
 from __future__ import annotations
@@ -157,8 +157,7 @@ class DirectoryRegistry:
         return self.root / INDEX, not damaged
 
     def _places(self) -> Iterator[tuple[str, str]]:
-        """Yield the model and place below it of every folder that is named like a release's or stands among torrents.
-        """
+        """Yield the model and place below it of every folder that is named like a release's or among torrents."""
         for organisation in _folders(self.root):
             for model in _folders(self.root / organisation):
                 try:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NoReturn
 
 from weightswarm.errors import InvalidInput
 from weightswarm.magnet import InfoHash
 from weightswarm.manifest import is_revision, parse_model_name
-from weightswarm.registry.listing import MAGNET, MAX_DOCUMENT_SIZES, MAX_VERSION, Document, ListedRelease
+from weightswarm.registry.listing import MAGNET, MAX_DOCUMENT_SIZES, MAX_VERSION, Document, ListedRelease, documents_of
 
 INDEX = "index.json"
 FORMAT_VERSION = 1
@@ -32,6 +32,7 @@ _KEYS = frozenset(
     ("created", "description", "documents", "files", "info_hash_v1", "info_hash_v2", "license", "main", "name",
      "revision", "size", "version")
 )  # fmt: skip
+_OF_A_REVISION = frozenset(("created", "description", "license", "main", "version"))
 # The document, and for each release its own object, that of its documents, and one a document.
 _MAX_OBJECTS = 1 + MAX_RELEASES * (2 + len(MAX_DOCUMENT_SIZES))
 
@@ -41,8 +42,8 @@ class InvalidIndex(Exception):
 
 
 def index_bytes(releases: Iterable[ListedRelease]) -> bytes:
-    """Return the canonical index: keys sorted, one space of indent, releases by name and revision, UTF-8, newline."""
-    ordered = sorted(releases, key=lambda release: (release.name, release.revision))
+    """Return the canonical index: keys sorted, one space of indent, releases by name and place, UTF-8, newline."""
+    ordered = sorted(releases, key=lambda release: (release.name, release.place))
     document = {"releases": [_document(release) for release in ordered], "weightswarm_index": FORMAT_VERSION}
     return json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1).encode() + b"\n"
 
@@ -123,9 +124,11 @@ def _release(item: Any, position: int) -> ListedRelease:
     except InvalidInput as error:
         raise InvalidIndex(str(error)) from None
     revision = item.get("revision")
-    if not isinstance(revision, str) or not is_revision(revision):
+    if "revision" in item and (not isinstance(revision, str) or not is_revision(revision)):
         raise InvalidIndex(f"{name} has no revision of 40 lower-case hex digits")
-    place = f"{name}@{revision[:8]}"
+    place = name if revision is None else f"{name}@{revision[:8]}"
+    if revision is None and (needless := item.keys() & _OF_A_REVISION):
+        raise InvalidIndex(f"{place}: {min(needless)} is a revision's, and there is none")
     if unknown := item.keys() - _KEYS:
         raise InvalidIndex(f"{place}: unknown key {min(unknown)[:80]!r}")
     if item.get("main", True) is not True:
@@ -137,7 +140,7 @@ def _release(item: Any, position: int) -> ListedRelease:
         name=name,
         revision=revision,
         info_hash=_info_hash(item, place),
-        documents=_documents(item.get("documents"), place),
+        documents=_documents(item.get("documents"), place, documents_of(manifest=revision is not None)),
         version=_integer(item, "version", MAX_VERSION, place),
         size=_integer(item, "size", MAX_SIZE, place),
         files=_integer(item, "files", MAX_FILES, place),
@@ -159,14 +162,14 @@ def _info_hash(item: dict[str, Any], place: str) -> InfoHash:
         raise InvalidIndex(f"{place}: {error}") from None
 
 
-def _documents(value: Any, place: str) -> dict[str, Document]:
+def _documents(value: Any, place: str, known: Collection[str]) -> dict[str, Document]:
     if not isinstance(value, dict) or MAGNET not in value:
         raise InvalidIndex(f"{place}: documents is no object that has {MAGNET}")
     documents = {}
     for name, item in value.items():
-        limit = MAX_DOCUMENT_SIZES.get(name)
-        if limit is None:
+        if name not in known:
             raise InvalidIndex(f"{place}: {name[:80]!r} is no document of a release")
+        limit = MAX_DOCUMENT_SIZES[name]
         if not isinstance(item, dict) or item.keys() != {"sha256", "size"}:
             raise InvalidIndex(f"{place}: {name} has not just sha256 and size")
         digest, size = item["sha256"], item["size"]
@@ -208,7 +211,7 @@ def _is_time(text: str) -> bool:
 def _check_distinct(releases: tuple[ListedRelease, ...]) -> None:
     seen: set[tuple[str, object]] = set()
     for release in releases:
-        marks: list[tuple[str, object]] = [(release.name, release.revision)]
+        marks: list[tuple[str, object]] = [(release.name, release.place)]
         if release.is_main:
             marks.append((release.name, "main"))
         if release.version is not None:

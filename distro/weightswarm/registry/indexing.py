@@ -11,7 +11,7 @@ from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Metainfo, parse_metainfo
 from weightswarm.registry.entry import RegistryEntry
 from weightswarm.registry.index import MAX_DESCRIPTION, MAX_LICENSE
-from weightswarm.registry.listing import MAGNET, MANIFEST, SIGNATURE, TORRENT, Document, ListedRelease
+from weightswarm.registry.listing import ABOUT, MAGNET, MANIFEST, SIGNATURE, TORRENT, Document, ListedRelease
 from weightswarm.storage import hold_lock, make_real_folder
 
 _LOCK = ".index.lock"
@@ -32,7 +32,13 @@ def listed(entry: RegistryEntry, magnet: bytes, *, is_main: bool) -> ListedRelea
     manifest = None if entry.manifest is None else parse_manifest(entry.manifest)
     metainfo = None if entry.torrent is None else parse_metainfo(entry.torrent)
     _check(entry, manifest, metainfo)
-    documents = {MAGNET: magnet, MANIFEST: entry.manifest, SIGNATURE: entry.signature, TORRENT: entry.torrent}
+    documents = {
+        MAGNET: magnet,
+        MANIFEST: entry.manifest,
+        SIGNATURE: entry.signature,
+        TORRENT: entry.torrent,
+        ABOUT: entry.about,
+    }
     size, files = entry.magnet.exact_length, None
     if manifest is not None:
         size, files = manifest.total_size, len(manifest.files)
@@ -58,6 +64,8 @@ def _check(entry: RegistryEntry, manifest: Manifest | None, metainfo: Metainfo |
         raise InvalidInput(f"its manifest is for {manifest.name}@{manifest.revision[:8]}")
     if metainfo is not None and not metainfo.info_hash.matches(entry.info_hash):
         raise InvalidInput(f"its magnet is not that of its {TORRENT}")
+    if metainfo is not None and entry.revision is None and metainfo.info_hash != entry.info_hash:
+        raise InvalidInput(f"its magnet has not every info-hash of its {TORRENT}")
     if metainfo is not None and None not in (entry.manifest, metainfo.manifest) and metainfo.manifest != entry.manifest:
         raise InvalidInput(f"its {TORRENT} carries another manifest")
 

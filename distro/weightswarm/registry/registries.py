@@ -95,11 +95,11 @@ def search(registries: Sequence[Registry], text: str) -> list[Found]:
             failures.append(failure)
             continue
         for release in releases:
-            found.setdefault((release.name, release.revision), Found(release, registry.location))
+            found.setdefault((release.name, release.place), Found(release, registry.location))
     ordered = matching((each.release for each in found.values()), text)
     if failures and not ordered:
         raise unanswered("Nothing was found, and not every registry answered", failures)
-    return [found[release.name, release.revision] for release in ordered]
+    return [found[release.name, release.place] for release in ordered]
 
 
 def unanswered(what: str, failures: Sequence[RegistryFailure]) -> WeightswarmError:

@@ -20,6 +20,7 @@ from weightswarm.registry.entry import RegistryEntry
 from weightswarm.registry.http import HttpFailure, get, is_here
 from weightswarm.registry.index import INDEX, MAX_BYTES, InvalidIndex, parse_index
 from weightswarm.registry.listing import (
+    ABOUT,
     MAGNET,
     MANIFEST,
     SIGNATURE,
@@ -28,6 +29,7 @@ from weightswarm.registry.listing import (
     KnownRevision,
     ListedRelease,
     choose_revision,
+    choose_torrent,
 )
 
 DEFAULT_SECONDS = 20.0
@@ -70,10 +72,16 @@ class HttpRegistry:
         mine = [release for release in self.releases() if release.name == name]
         if not mine:
             return None
-        known = [KnownRevision(release.revision, release.version) for release in mine]
-        main = next((release.revision for release in mine if release.is_main), None)
+        known = [KnownRevision(each.revision, each.version) for each in mine if each.revision is not None]
+        torrents = [each.info_hash for each in mine if each.revision is None]
+        torrent = choose_torrent(name, revision, torrents, bool(known), self.location)
+        if torrent is not None:
+            return self._load(next(each for each in mine if each.revision is None and each.info_hash == torrent))
+        if not known:
+            return None
+        main = next((each.revision for each in mine if each.is_main), None)
         chosen = choose_revision(name, revision, known, main, self.location)
-        return self._load(next(release for release in mine if release.revision == chosen))
+        return self._load(next(each for each in mine if each.revision == chosen))
 
     def find_info_hash(self, info_hash: InfoHash) -> RegistryEntry | None:
         """Return the release that a torrent holds, None when none has its info-hash. Raises `RegistryFailure`."""
@@ -131,12 +139,13 @@ class HttpRegistry:
             documents.get(TORRENT),
             documents.get(SIGNATURE),
             release.version,
+            documents.get(ABOUT),
         )
 
     def _document(self, release: ListedRelease, name: str, document: Document) -> bytes:
         if (data := kept.load_document(document)) is not None:
             return data
-        place = f"{release.name}/{release.revision}/{name}"
+        place = f"{release.name}/{release.place}/{name}"
         try:
             answer = get(
                 self._url + quote(place),
@@ -156,11 +165,9 @@ class HttpRegistry:
         try:
             magnet = parse_magnet(data.decode("utf-8", "replace"))
         except InvalidInput as error:
-            raise self._failed(f"{release.name}/{release.revision}/{MAGNET}: {error}") from None
+            raise self._failed(f"{release.name}/{release.place}/{MAGNET}: {error}") from None
         if not magnet.info_hash.matches(release.info_hash):
-            raise self._failed(
-                f"{release.name}/{release.revision}/{MAGNET} is for another torrent than its {INDEX} says"
-            )
+            raise self._failed(f"{release.name}/{release.place}/{MAGNET} is for another torrent than its {INDEX} says")
         return magnet
 
     def _failed(self, reason: str | HttpFailure) -> RegistryFailure:
