@@ -44,7 +44,7 @@ check: $(VENV)/test
 
 packages:  ## the real programs that tests talk to, where they may be installed
 	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light openssl iproute2 \
-		strace exfat-fuse exfatprogs
+		strace exfat-fuse exfatprogs minisign
 
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .

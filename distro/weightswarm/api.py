@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.fetching import Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
-    from weightswarm.publishing import PublishOptions, Release
+    from weightswarm.publishing import PublishOptions, Release, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import NetworkOptions
 
@@ -62,20 +62,22 @@ def publish(
     release_version: int | None = None,
     cache_dir: PathLike | None = None,
     options: PublishOptions | None = None,
+    signer: Signer | None = None,
     report: Report = silent,
 ) -> Published:
     """Hash a folder, a file or a cached `org/model[@revision]`; write its manifest and torrent into `output`.
 
     With `registry`, the release is added to that folder and its index as well, for others to find by name, and by
-    `release_version` as `org/model@v3`.
+    `release_version` as `org/model@v3`. With `signer`, a signature stands beside the manifest, in the torrent, in the
+    magnet and in the registry; its version is the release's where no other is given.
     """
-    from weightswarm.publishing import check_output, write_release
+    from weightswarm.publishing import check_output, signed_version, write_release
 
     for folder in (output, registry):
         if folder is not None:
             _check_apart(user_path(folder), source)
             check_output(user_path(folder))
-    release = prepare(source, name=name, cache_dir=cache_dir, options=options, report=report)
+    release = prepare(source, name=name, cache_dir=cache_dir, options=options, signer=signer, report=report)
     manifest_path, torrent_path = write_release(release, Path(output).expanduser())
     magnet = release.magnet()
     if registry is not None:
@@ -85,7 +87,8 @@ def publish(
             magnet,
             release.manifest.to_bytes(),
             release.metainfo.data,
-            version=release_version,
+            release.signed,
+            release_version if release_version is not None else signed_version(release.signed),
         )
         DirectoryRegistry(user_path(registry)).add(entry, report)
     return Published(release, magnet, manifest_path, torrent_path)
@@ -97,12 +100,23 @@ def prepare(
     name: str | None = None,
     cache_dir: PathLike | None = None,
     options: PublishOptions | None = None,
+    signer: Signer | None = None,
     report: Report = silent,
 ) -> Release:
     """Make a release without writing it anywhere. A path wins over a cached model of the same spelling.
 
-    `org/model=path` names a path in one word, for those who prepare several.
+    `org/model=path` names a path in one word, for those who prepare several. A cached release keeps the signature
+    that it came with, unless `signer` makes another.
     """
+    from weightswarm.publishing import sign_release
+
+    release = _unsigned(source, name, cache_dir, options, report)
+    return release if signer is None else sign_release(release, signer)
+
+
+def _unsigned(
+    source: PathLike, name: str | None, cache_dir: PathLike | None, options: PublishOptions | None, report: Report
+) -> Release:
     from weightswarm.publishing import PublishOptions, prepare_cached, prepare_path
 
     chosen = options or PublishOptions()
@@ -131,6 +145,7 @@ def seed(
     cache_dir: PathLike | None = None,
     publish_options: PublishOptions | None = None,
     options: SeedOptions | None = None,
+    signer: Signer | None = None,
     on_ready: Callable[[list[SeededRelease]], None] = lambda _seeded: None,
     stop: threading.Event | None = None,
     report: Report = silent,
@@ -144,7 +159,8 @@ def seed(
     if name is not None and len(sources) > 1:
         raise InvalidInput("One name cannot serve several sources", hint="seed them one by one, or leave --name out")
     releases = [
-        prepare(source, name=name, cache_dir=cache_dir, options=publish_options, report=report) for source in sources
+        prepare(source, name=name, cache_dir=cache_dir, options=publish_options, signer=signer, report=report)
+        for source in sources
     ]
     if len({release.metainfo.info_hash for release in releases}) < len(releases):
         raise InvalidInput("One release is given twice", hint="name each folder or model once")

@@ -68,6 +68,18 @@ class SourceChanged(ContentMismatch):
         self.reason = reason
 
 
+class InvalidSignature(WeightswarmError):
+    """A signature, key or statement breaks its format."""
+
+
+class Untrusted(ContentMismatch):
+    """A release is not signed as the keys pinned for its name demand. `key_ids` are those that would count."""
+
+    def __init__(self, message: str, *, key_ids: tuple[str, ...] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.key_ids = key_ids
+
+
 class NoManifest(WeightswarmError):
     """A torrent carries no manifest and no registry knows it."""
 

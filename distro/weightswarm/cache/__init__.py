@@ -13,6 +13,7 @@ from weightswarm.cache.records import (
     missing_paths,
     note_verified,
     save_record,
+    save_signature,
     utc_now,
 )
 from weightswarm.cache.removal import prune_staging, remove_revision
@@ -41,6 +42,7 @@ __all__ = [
     "prune_staging",
     "remove_revision",
     "save_record",
+    "save_signature",
     "size_on_disk",
     "utc_now",
 ]

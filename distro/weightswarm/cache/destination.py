@@ -29,8 +29,8 @@ class VerifiedFiles:
     """Files whose SHA-256 was just read back from disk.
 
     `staged` maps paths of the release to files that wait to be moved; `kept` are paths that stand at the target.
-    `torrent` is the metainfo document, `verified` the UTC time, `scratch` a folder beside the staged files for what
-    is built before it is renamed.
+    `torrent` is the metainfo document, `signature` the manifest's, where it has one, `verified` the UTC time, `scratch`
+    a folder beside the staged files for what is built before it is renamed.
     """
 
     staged: dict[str, StagedFile]
@@ -39,6 +39,7 @@ class VerifiedFiles:
     info_hash: InfoHash
     verified: str
     scratch: Path
+    signature: bytes | None = None
 
 
 class Placement(Protocol):

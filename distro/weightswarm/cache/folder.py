@@ -13,6 +13,7 @@ from weightswarm.storage import OpenFolder, storage_errors
 from weightswarm.verifying import Expectation, check_file
 
 MANIFEST_FILE = Path(".weightswarm") / "manifest.json"
+SIGNATURE_FILE = Path(".weightswarm") / "manifest.json.minisig"
 TORRENT_FILE = Path(".weightswarm") / "release.torrent"
 
 
@@ -70,3 +71,7 @@ class LocalFolder:
             with top.descend(MANIFEST_FILE.parent) as kept:
                 kept.write(TORRENT_FILE.name, files.torrent)
                 kept.write(MANIFEST_FILE.name, self.manifest.to_bytes())
+                if files.signature is not None:
+                    kept.write(SIGNATURE_FILE.name, files.signature)
+                else:
+                    kept.unlink(SIGNATURE_FILE.name)

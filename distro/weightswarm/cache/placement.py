@@ -108,8 +108,14 @@ class CachePlacement:
         before = {*earlier.paths} - {*missing_paths(earlier, list(earlier.paths))} if earlier else set()
         here = {*files.staged, *files.kept, *before}
         paths = tuple(entry.path for entry in self.manifest.files if entry.path in here)
-        record = ReleaseRecord(self.repository, self.manifest, files.torrent, files.info_hash, paths, files.verified)
-        save_record(record)
+        signature = files.signature
+        if signature is None and earlier is not None and earlier.manifest == self.manifest:
+            signature = earlier.signature
+        save_record(
+            ReleaseRecord(
+                self.repository, self.manifest, files.torrent, files.info_hash, paths, files.verified, signature
+            )
+        )
 
     def _check_kept(self, entries: list[FileEntry]) -> None:
         for entry in entries:

@@ -16,13 +16,16 @@ from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest, is_revision, parse_manifest
 from weightswarm.storage import OpenFolder, read_regular, remove_tree, storage_errors
 
+SIGNATURE_FILE = "manifest.json.minisig"
 _MAX_DOCUMENT = 128 * 1024 * 1024
+_MAX_SIGNATURE = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord:
     """One revision in the cache. `torrent` is its metainfo document; `paths` the files that were placed;
-    `verified` the UTC time, `2026-01-31T00:00:00Z`, at which their SHA-256s were last read back from disk."""
+    `verified` the UTC time, `2026-01-31T00:00:00Z`, at which their SHA-256s were last read back from disk;
+    `signature` the manifest's, as minisign writes it, None where it came without one."""
 
     repository: Repository
     manifest: Manifest
@@ -30,6 +33,7 @@ class ReleaseRecord:
     info_hash: InfoHash | None
     paths: tuple[str, ...]
     verified: str
+    signature: bytes | None = None
 
     @property
     def complete(self) -> bool:
@@ -46,6 +50,7 @@ def save_record(record: ReleaseRecord) -> None:
     """Write a record; a reader sees the old one or the new one."""
     with _opened(record) as folder:
         folder.write("manifest.json", record.manifest.to_bytes())
+        _write_signature(folder, record.signature)
         if record.torrent is not None:
             folder.write("release.torrent", record.torrent)
         _write_facts(
@@ -57,6 +62,12 @@ def save_record(record: ReleaseRecord) -> None:
                 "info_hash_v2": record.info_hash.v2 if record.info_hash else None,
             },
         )
+
+
+def save_signature(record: ReleaseRecord) -> None:
+    """Write a record's signature alone; another's that stands there goes."""
+    with storage_errors(record.repository.record(record.manifest.revision)), _opened(record) as folder:
+        _write_signature(folder, record.signature)
 
 
 def note_verified(record: ReleaseRecord) -> None:
@@ -75,6 +86,13 @@ def note_verified(record: ReleaseRecord) -> None:
 def _opened(record: ReleaseRecord) -> OpenFolder:
     repository = record.repository
     return OpenFolder.at(repository.record(record.manifest.revision), below=repository.path.parent)
+
+
+def _write_signature(folder: OpenFolder, signature: bytes | None) -> None:
+    if signature is not None:
+        folder.write(SIGNATURE_FILE, signature)
+    else:
+        folder.unlink(SIGNATURE_FILE)
 
 
 def _write_facts(folder: OpenFolder, facts: dict[str, Any]) -> None:
@@ -99,10 +117,12 @@ def load_record(repository: Repository, revision: str) -> ReleaseRecord | None:
     if manifest.revision != revision:
         return None
     known = tuple(entry.path for entry in manifest.files if entry.path in paths)
-    torrent = None
+    torrent = signature = None
     with suppress(OSError):
         torrent = _read(folder / "release.torrent")
-    return ReleaseRecord(repository, manifest, torrent, info_hash, known, verified)
+    with suppress(OSError):
+        signature = read_regular(folder / SIGNATURE_FILE, _MAX_SIGNATURE)
+    return ReleaseRecord(repository, manifest, torrent, info_hash, known, verified, signature)
 
 
 def drop_record(repository: Repository, revision: str) -> None:

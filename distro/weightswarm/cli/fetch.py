@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ from weightswarm.cli.options import (
     urls,
 )
 from weightswarm.cli.reporting import reporting, size_text
+from weightswarm.cli.signer import public_key, read_small
 from weightswarm.errors import StorageFailure, printable
 from weightswarm.magnet import MAX_TEXT
 from weightswarm.progress import Note
@@ -46,6 +48,10 @@ if TYPE_CHECKING:
 @option("--only-safe", is_flag=True, help="Refuse files that may run code when loaded, such as pickles.")
 @option("--allow-malformed", is_flag=True, help="Take weights that break their own format.")
 @option("--manifest", metavar="FILE", help="A manifest that the torrent must agree with.")
+@option("--signature", metavar="FILE", help="A minisign signature of the manifest.")
+@option("--trust", metavar="KEY", help="Accept this public key for the model's own name, and pin it.")
+@option("--allow-older", is_flag=True, help="Take a version below one that was seen.")
+@option("--allow-expired", is_flag=True, help="Take a signature that has expired.")
 @option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="Another tracker to ask.")
 @option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="Another HTTP folder with the files.")
 @option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
@@ -60,6 +66,8 @@ def fetch_command(
     dry_run: bool,
     keep_seeding: bool,
     manifest: str | None,
+    signature: str | None,
+    trust: str | None,
     registries: tuple[str, ...],
     cache_dir: str | None,
     quiet: bool,
@@ -69,8 +77,8 @@ def fetch_command(
     """Fetch a model into the model cache, every file verified, and print the path a loader opens.
 
     SOURCE is a magnet link in quotes, or a text with one in it; `-` for stdin, a file that holds one, a .torrent
-    file or URL, an info-hash, or ORG/MODEL[@REV] from a registry. Without a registry's or your own word (--name) it is
-    placed as magnet/<torrent>-<hash>. Interrupted, the same command goes on from what is on disk.
+    file or URL, an info-hash, or ORG/MODEL[@REV] from a registry. Without a registry's, a pinned key's or your own word
+    (--name) it is placed as magnet/<torrent>-<hash>. Interrupted, the same command goes on from what is on disk.
     """
     from weightswarm import api
     from weightswarm.fetching import FetchOptions
@@ -79,6 +87,8 @@ def fetch_command(
     chosen = FetchOptions(
         local_dir=None if local_dir is None else user_path(local_dir),
         manifest=None if manifest is None else _read(manifest),
+        signature=None if signature is None else read_small(signature),
+        trust=None if trust is None else public_key(trust),
         network=network,
         trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
         web_seeds=urls("--web-seed", options.pop("web_seeds"), WEB_SEED_SCHEMES),
@@ -139,6 +149,7 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
             "size": result.size,
             "downloaded": result.downloaded,
             "reused": result.reused,
+            "signature": asdict(result.standing),
         }
         click.echo(json.dumps(document, indent=2))
         return

@@ -20,6 +20,8 @@ _COMMANDS = {
     "search": "Look a model up in the registries.",
     "show": "Tell what a magnet, torrent, manifest or name holds.",
     "index": "Make a registry's index again.",
+    "key": "Make and show signing keys.",
+    "trust": "Pin the keys that must have signed whose models.",
     "ls": "List the models in the cache.",
     "rm": "Remove a model from the cache.",
     "prune": "Remove unfinished downloads from the cache.",

@@ -13,6 +13,7 @@ import click
 
 from weightswarm.cli.options import TRACKER_SCHEMES, WEB_SEED_SCHEMES, Size, cache_options, option, output_options, urls
 from weightswarm.cli.reporting import reporting, size_text
+from weightswarm.cli.signer import signer_from, signer_options
 
 if TYPE_CHECKING:
     from weightswarm.publishing import PublishOptions
@@ -72,8 +73,7 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
 @click.argument("path")
 @option("-o", "--output", metavar="DIR", default=".", show_default=True, help="Where manifest and torrent go.")
 @option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder and its index as well.")
-@option("--release-version", type=click.IntRange(0, 999_999), metavar="N",
-        help="With --add-to: the number by which ORG/MODEL@vN finds it.")  # fmt: skip
+@signer_options
 @release_options
 @cache_options
 @output_options
@@ -81,7 +81,6 @@ def publish_command(
     path: str,
     output: str,
     registry: str | None,
-    release_version: int | None,
     cache_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -94,9 +93,8 @@ def publish_command(
     """
     from weightswarm import api
 
-    if release_version is not None and registry is None:
-        raise click.UsageError("--release-version is for a registry: say which with --add-to")
-    name = options.pop("name")
+    name, release_version = options.pop("name"), options["release_version"]
+    signer = signer_from(options, listed=registry is not None)
     chosen = publish_options_from(options)
     with reporting(quiet) as report:
         published = api.publish(
@@ -107,6 +105,7 @@ def publish_command(
             release_version=release_version,
             cache_dir=cache_dir,
             options=chosen,
+            signer=signer,
             report=report,
         )
     manifest = published.release.manifest
@@ -120,15 +119,17 @@ def publish_command(
             "info_hash_v2": info_hash.v2,
             "manifest": str(published.manifest_path),
             "torrent": str(published.torrent_path),
+            "key_id": None if signer is None else signer.key.public.shown_key_id,
             "files": len(manifest.files),
             "size": manifest.total_size,
         }
         click.echo(json.dumps(document, indent=2))
         return
     if not quiet:
+        signed = "" if signer is None else f", signed by key {signer.key.public.shown_key_id}"
         click.echo(
             f"{manifest.name}@{manifest.revision[:8]}: {len(manifest.files):,} files,"
-            f" {size_text(manifest.total_size)}\n"
+            f" {size_text(manifest.total_size)}{signed}\n"
             f"Wrote {_short(published.manifest_path)} and {_short(published.torrent_path)}",
             err=True,
         )

@@ -19,6 +19,7 @@ from weightswarm.cli.options import (
 )
 from weightswarm.cli.publish import publish_options_from, release_options
 from weightswarm.cli.reporting import reporting, size_text
+from weightswarm.cli.signer import signer_from, signer_options
 
 if TYPE_CHECKING:
     from weightswarm.seeding import SeededRelease
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         help="Stop a release once it was given this many times over.")  # fmt: skip
 @option("--advertise", type=Address(), multiple=True,
         help="An address at which peers reach this machine, put into the magnet.")  # fmt: skip
+@signer_options
 @release_options
 @network_options
 @cache_options
@@ -56,6 +58,7 @@ def seed_command(
 
     network = network_from(options)
     name = options.pop("name")
+    signer = signer_from(options)
     chosen = publish_options_from(options)
     seeded: list[SeededRelease] = []
 
@@ -73,6 +76,7 @@ def seed_command(
                 cache_dir=cache_dir,
                 publish_options=chosen,
                 options=SeedOptions(network, advertise, seed_ratio, seed_time),
+                signer=signer,
                 on_ready=ready,
                 report=report,
             )

@@ -20,6 +20,7 @@ from weightswarm.cache import (
     hold,
     load_record,
     missing_paths,
+    save_signature,
     utc_now,
 )
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
@@ -35,14 +36,17 @@ from weightswarm.fetching.source import (
     without_public_trackers,
 )
 from weightswarm.fetching.transfer import Transfer, staged_files
+from weightswarm.fetching.vouching import Vouched, Voucher
 from weightswarm.fetching.witness import check_published_digests, manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
 from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Registry
+from weightswarm.signing import PublicKey
 from weightswarm.storage import user_path
 from weightswarm.swarm import NetworkOptions, Swarm
+from weightswarm.trusting import Leave, Standing, TrustStore, default_store
 from weightswarm.verifying import Expectation
 
 DEFAULT_TIMEOUT = 300.0
@@ -53,7 +57,9 @@ class FetchOptions:
     """What the user may choose. `timeout` is the seconds without any progress after which it gives up.
 
     `name` is the user's own word for what the release may be called. `manifest` holds a manifest's bytes that the
-    torrent must agree with. `trust_magnet` lets a torrent without a manifest through, on its pieces' word.
+    torrent must agree with, `signature` a minisign signature of it. `trust_magnet` lets a torrent without a manifest
+    through, on its pieces' word. `trust` is a key that the user accepts for this release: its name is then pinned.
+    `allow_older` and `allow_expired` take on a version below one seen before, a signature that has expired.
     `only_safe` refuses files that may run code when they are loaded; `allow_malformed` takes weights that break their
     own format.
     """
@@ -67,6 +73,10 @@ class FetchOptions:
     only_safe: bool = False
     allow_malformed: bool = False
     manifest: bytes | None = None
+    signature: bytes | None = None
+    trust: PublicKey | None = None
+    allow_older: bool = False
+    allow_expired: bool = False
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     timeout: float = DEFAULT_TIMEOUT
@@ -78,7 +88,7 @@ class FetchResult:
     """Where a release is. `path` is the snapshot (or the local folder); sizes in bytes.
 
     `complete` is false when only some of the release's files are there. `verified_before` is the UTC time of the last
-    verification when everything was there already and nothing was read now.
+    verification when everything was there already and nothing was read now. `standing` tells who signed it.
     """
 
     path: Path
@@ -89,6 +99,7 @@ class FetchResult:
     downloaded: int
     reused: int
     manifest: Manifest
+    standing: Standing
     verified_before: str | None = None
 
 
@@ -99,9 +110,13 @@ def fetch_source(
     registries: Sequence[Registry],
     options: FetchOptions,
     dry_run: bool = False,
+    trust_store: TrustStore | None = None,
     report: Report = silent,
 ) -> FetchResult | FetchPlan:
-    """Fetch a release, or with `dry_run` return what would be done. Raises `WeightswarmError`s, each step its own."""
+    """Fetch a release, or with `dry_run` return what would be done. Raises `WeightswarmError`s, each step its own.
+
+    `trust_store` is the user's own unless another is given.
+    """
     if options.name is not None:
         parse_model_name(options.name)
     if options.local_dir is not None:
@@ -112,16 +127,20 @@ def fetch_source(
     )
     if not options.trackers:
         wanted = with_public_trackers(wanted, reach, report)
-    return _Fetch(wanted, cache, options, report).run(dry_run)
+    return _Fetch(wanted, cache, options, trust_store or default_store(), report).run(dry_run)
 
 
 class _Fetch:
-    def __init__(self, wanted: Wanted, cache: ModelCache, options: FetchOptions, report: Report) -> None:
+    def __init__(
+        self, wanted: Wanted, cache: ModelCache, options: FetchOptions, store: TrustStore, report: Report
+    ) -> None:
         self.wanted = wanted
         self.cache = cache
         self.options = options
         self.report = report
         self.peers: tuple[PeerAddress, ...] = ()
+        self._voucher = Voucher(store, Leave(options.allow_expired, options.allow_older), options.trust, report)
+        self._vouched: Vouched | None = None
         self._called: str | None = None
         self._swarm: Swarm | None = None
         self._stack = ExitStack()
@@ -129,18 +148,15 @@ class _Fetch:
     def run(self, dry_run: bool) -> FetchResult | FetchPlan:
         if (known := self.wanted.metainfo) is not None:
             self._select(known)
-            record = find_by_info_hash(self.cache, known.info_hash, self._name(known))
-            if record is None and self.options.name is None and self.wanted.name is None:
-                # Nobody says what to call it now, and somebody did before.
-                record = self.wanted.record
-                self._called = None if record is None else record.repository.name
-            if not dry_run and (there := self._already_there(record)) is not None:
+            record = self._record(known)
+            if not dry_run and (there := self._already_there(record, known)) is not None:
                 return there
         with self._stack:
             metainfo = self._metainfo()
             self.wanted = without_public_trackers(self.wanted, metainfo)
             self._select(metainfo)
             manifest = self._agreed_manifest(metainfo)
+            self._vouched = self._vouch(manifest, metainfo, keep=not dry_run)
             self._announce_code(metainfo.files if manifest is None else self._selected(manifest))
             if dry_run:
                 return self._plan(metainfo, manifest)
@@ -162,7 +178,20 @@ class _Fetch:
             self.report(Note(f"The link selects files that the torrent does not have (so={selection}): all come."))
         self.wanted = replace(self.wanted, magnet=replace(self.wanted.magnet, selection=None))
 
-    def _already_there(self, record: ReleaseRecord | None) -> FetchResult | None:
+    def _record(self, known: Metainfo) -> ReleaseRecord | None:
+        """Return the torrent's release in the cache under the name that it has, or will have."""
+        record = self.wanted.record
+        if self._given is not None or record is None:
+            return find_by_info_hash(self.cache, known.info_hash, self._name(known))
+        if self._voucher.pinned(record.manifest.name):
+            return find_by_info_hash(self.cache, known.info_hash, record.manifest.name)
+        found = find_by_info_hash(self.cache, known.info_hash, self._name(known))
+        if found is None:
+            # Nobody says what to call it now, and somebody did before.
+            found, self._called = record, record.repository.name
+        return found
+
+    def _already_there(self, record: ReleaseRecord | None, metainfo: Metainfo) -> FetchResult | None:
         """Return the release when the cache holds every wanted file of it, by presence and size."""
         if record is None or self.options.local_dir is not None:
             return None
@@ -179,6 +208,10 @@ class _Fetch:
         # A kill between the snapshot and its ref leaves no ref: placing again writes it.
         if main is None or (self.options.set_main and main != record.manifest.revision):
             return None
+        self._vouched = self._vouch(record.manifest, metainfo, keep=True)
+        if self._vouched.signature not in (None, record.signature):
+            with hold(record.repository.lock):
+                save_signature(replace(record, signature=self._vouched.signature))
         path = record.repository.snapshot(record.manifest.revision)
         if self.options.only_safe:
             # Who placed it may have had no such wish.
@@ -253,10 +286,20 @@ class _Fetch:
         check_agreement(metainfo, manifest)
         return manifest
 
+    @property
+    def _given(self) -> str | None:
+        """What the user calls it, or else a registry that the user chose."""
+        return self.options.name or self.wanted.name
+
+    def _vouch(self, manifest: Manifest | None, metainfo: Metainfo, *, keep: bool) -> Vouched:
+        kept = None if self.wanted.record is None else self.wanted.record.signature
+        files = (self.options.signature, self.wanted.signature, metainfo.signature, kept)
+        return self._voucher.vouch(manifest, self._given, files, self.wanted.magnet.signature, keep=keep)
+
     def _name(self, metainfo: Metainfo) -> str:
-        """Who says what it is called: the user (now, or when it was placed), else a registry, else nobody."""
-        vouched = self.options.name or self.wanted.name or self._called
-        return vouched or magnet_model_name(metainfo.name, metainfo.info_hash)
+        """Who says what it is called: the user or a registry, a pinned key, whoever placed it before, or nobody."""
+        vouched = self._vouched.name if self._vouched is not None else self._given
+        return vouched or self._called or magnet_model_name(metainfo.name, metainfo.info_hash)
 
     def _placement(self, metainfo: Metainfo, manifest: Manifest) -> Placement:
         if self.options.local_dir is not None:
@@ -299,7 +342,7 @@ class _Fetch:
             placement.check_conflicts()
             if isinstance(placement, CachePlacement):
                 record = load_record(placement.repository, manifest.revision)
-                if (there := self._already_there(record)) is not None:
+                if (there := self._already_there(record, metainfo)) is not None:
                     return there
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
             kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
@@ -315,7 +358,9 @@ class _Fetch:
             here = tuple(entry.path for entry in kept)
             held = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
             self._check_contents({path: file.path for path, file in staged.items()} | held)
-            placement.place(VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder))
+            placement.place(
+                VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
+            )
             staging.discard()
             whole = all(placement.held(entry) is not None for entry in manifest.files)
             if isinstance(placement, CachePlacement):
@@ -362,6 +407,10 @@ class _Fetch:
             staging.discard()
             return self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
 
+    @property
+    def _signature(self) -> bytes | None:
+        return None if self._vouched is None else self._vouched.signature
+
     def _result(
         self,
         path: Path,
@@ -376,7 +425,11 @@ class _Fetch:
         if not complete:
             self.report(Note(f"{name} is partial: some of its files were left out; a later fetch completes it."))
         size = manifest.total_size
-        return FetchResult(path, name, manifest.revision, complete, size, downloaded, reused, manifest, verified)
+        assert self._vouched is not None
+        standing = self._vouched.standing
+        return FetchResult(
+            path, name, manifest.revision, complete, size, downloaded, reused, manifest, standing, verified
+        )
 
 
 def _different_paths(manifest: Manifest, others: list[Manifest]) -> tuple[str, ...]:

@@ -29,8 +29,8 @@ class Wanted:
     chose vouches for it: a registry, or the cache.
 
     `manifest` is what that registry says the files are; a torrent that says otherwise is refused. `record` is the
-    same torrent's release in the cache, where it is there already, whole or in part. `listed` is the registry's own
-    link: who configured that registry named what it lists.
+    same torrent's release in the cache, where it is there already, whole or in part. `signature` is the registry's,
+    `listed` the registry's own link: who configured that registry named what it lists.
 
     `pasted` is the link as the user gave it, `announcement` what the registry knows of a torrent without a manifest.
     """
@@ -41,6 +41,7 @@ class Wanted:
     revision: str | None = None
     manifest: bytes | None = None
     record: ReleaseRecord | None = None
+    signature: bytes | None = None
     listed: MagnetLink | None = None
     pasted: PastedLink | None = None
     announcement: Announcement | None = None
@@ -166,9 +167,10 @@ def _known(wanted: Wanted, registries: Sequence[Registry], cache: ModelCache) ->
         entry.revision,
         entry.manifest,
         record,
-        listed=entry.magnet,
-        pasted=wanted.pasted,
-        announcement=entry.announcement,
+        entry.signature,
+        entry.magnet,
+        wanted.pasted,
+        entry.announcement,
     )
 
 
@@ -194,6 +196,7 @@ def _joined(pasted: MagnetLink, listed: MagnetLink) -> MagnetLink:
         web_seeds=tuple(dict.fromkeys((*pasted.web_seeds, *listed.web_seeds))),
         peers=tuple(dict.fromkeys((*pasted.peers, *listed.peers))),
         exact_sources=tuple(dict.fromkeys((*pasted.exact_sources, *listed.exact_sources))),
+        signature=pasted.signature or listed.signature,
     )
 
 
@@ -224,6 +227,7 @@ def _of_name(source: str, registries: Sequence[Registry], cache: ModelCache) -> 
             name=entry.name,
             revision=entry.revision,
             manifest=entry.manifest,
+            signature=entry.signature,
             listed=entry.magnet,
             announcement=entry.announcement,
         )

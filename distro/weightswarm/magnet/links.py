@@ -22,6 +22,7 @@ HTTP_SCHEMES = ("http", "https")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _BASE32 = re.compile(r"[A-Z2-7]{32}")
+_SIGNATURE = re.compile(r"[A-Za-z0-9_-]{184,4096}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -98,7 +99,7 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class MagnetLink:
-    """A magnet link (BEP 9). `exact_length` is in bytes.
+    """A magnet link (BEP 9). `exact_length` is in bytes; `signature` is the value of `x.sig` as it stands there.
 
     `selection` are the files to download (BEP 53, `so`). `exact_sources` and `acceptable_sources` are URLs of the
     torrent file (`xs`, `as`).
@@ -113,6 +114,7 @@ class MagnetLink:
     selection: FileSelection | None = None
     exact_sources: tuple[str, ...] = ()
     acceptable_sources: tuple[str, ...] = ()
+    signature: str | None = None
 
     def __str__(self) -> str:
         parts = []
@@ -131,6 +133,8 @@ class MagnetLink:
         parts += [f"as={quote(url, safe='')}" for url in self.acceptable_sources]
         if self.selection is not None:
             parts.append(f"so={self.selection}")
+        if self.signature is not None:
+            parts.append(f"x.sig={quote(self.signature, safe='')}")
         parts += [f"x.pe={quote(str(peer), safe=':[]')}" for peer in self.peers]
         return "magnet:?" + "&".join(parts)
 
@@ -175,6 +179,7 @@ def link_of(parameters: list[tuple[str, str]]) -> MagnetLink:
         selection=FileSelection.parse(",".join(fields.get("so", []))),
         exact_sources=_urls(fields.get("xs", []), HTTP_SCHEMES),
         acceptable_sources=_urls(fields.get("as", []), HTTP_SCHEMES),
+        signature=next((value for value in fields.get("x.sig", []) if signature_value(value)), None),
     )
 
 
@@ -232,3 +237,8 @@ def _peers(values: list[str]) -> tuple[PeerAddress, ...]:
         except InvalidInput:
             continue
     return tuple(dict.fromkeys(peers))
+
+
+def signature_value(text: str) -> str | None:
+    """Return what `x.sig` may be, None for anything else; whether it signs anything is for others to say."""
+    return text if _SIGNATURE.fullmatch(text) else None

@@ -9,6 +9,7 @@ from weightswarm.metainfo.build import (
     v1_layout,
     with_outer_fields,
     with_piece_layers,
+    with_signature,
 )
 from weightswarm.metainfo.pieces import PieceMap
 from weightswarm.metainfo.read import Metainfo, TorrentFile, magnet_of, parse_info_dict, parse_metainfo
@@ -31,4 +32,5 @@ __all__ = [
     "v1_layout",
     "with_outer_fields",
     "with_piece_layers",
+    "with_signature",
 ]

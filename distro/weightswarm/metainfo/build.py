@@ -12,7 +12,7 @@ from typing import Any
 from weightswarm.hashing import TreeHashes, V1Layout
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo.bencode import bdecode, bencode
-from weightswarm.metainfo.read import MANIFEST_KEY, Metainfo, parse_metainfo, read_document
+from weightswarm.metainfo.read import MANIFEST_KEY, SIGNATURE_KEY, Metainfo, parse_metainfo, read_document
 
 
 class TorrentVersion(Enum):
@@ -101,6 +101,11 @@ def _set_outer_fields(document: dict[bytes, Any], options: TorrentOptions) -> No
 def with_piece_layers(metainfo: Metainfo, layers: dict[bytes, bytes]) -> Metainfo:
     """Return the torrent with its piece layers, given by `pieces root`. The info-hash stays."""
     return parse_metainfo(_with_info(bdecode(metainfo.data) | {b"piece layers": layers}, metainfo.info_bytes))
+
+
+def with_signature(metainfo: Metainfo, signature: bytes) -> Metainfo:
+    """Return the torrent with its manifest's signature beside the info dict. The info-hash stays."""
+    return parse_metainfo(_with_info(bdecode(metainfo.data) | {SIGNATURE_KEY: signature}, metainfo.info_bytes))
 
 
 def _with_info(document: dict[bytes, Any], info_bytes: bytes) -> bytes:

@@ -23,6 +23,10 @@ _T = TypeVar("_T")
 MANIFEST_KEY = b"weightswarm manifest"
 """Where the info dict carries the exact manifest bytes. Clients that do not know the key pass over it (BEP 3)."""
 
+SIGNATURE_KEY = b"weightswarm signature"
+"""Where the document, outside the info dict, carries the manifest's minisign signature: the info-hash stays."""
+
+MAX_SIGNATURE_BYTES = 8192
 MAX_BYTES = 128 * 1024 * 1024
 MAX_FILES = 100_000
 MAX_TOTAL_SIZE = 2**50
@@ -53,7 +57,7 @@ class Metainfo:
     `v1_pieces` are 20-byte digests and `v1_spans` what they cover, in order: an index into `files` (None for a pad
     file) and a size; both are empty for v2-only torrents.
     `piece_layers` maps 32-byte roots to layers and is empty when only the info dict is known. `data` is the whole
-    document as it was read.
+    document as it was read; `signature` what stands beside the info dict for the manifest, checked by nobody yet.
     """
 
     data: bytes
@@ -71,6 +75,7 @@ class Metainfo:
     trackers: tuple[str, ...]
     web_seeds: tuple[str, ...]
     comment: str | None
+    signature: bytes | None = None
 
     @property
     def has_piece_layers(self) -> bool:
@@ -185,6 +190,7 @@ def _read(data: bytes, info_bytes: bytes, document: dict[bytes, Any], layers: di
         trackers=_trackers(document),
         web_seeds=_urls(document.get(b"url-list", [])),
         comment=_optional_text(document.get(b"comment")),
+        signature=_signature(document.get(SIGNATURE_KEY)),
     )
 
 
@@ -306,6 +312,10 @@ def _text(value: Any, what: str) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         raise InvalidMetainfo(f"{what} is not UTF-8: {value[:80]!r}") from None
+
+
+def _signature(value: Any) -> bytes | None:
+    return value if isinstance(value, bytes) and len(value) <= MAX_SIGNATURE_BYTES else None
 
 
 def _optional_text(value: Any) -> str | None:

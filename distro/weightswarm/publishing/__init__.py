@@ -6,17 +6,23 @@ from weightswarm.publishing.release import (
     check_output,
     prepare_cached,
     prepare_path,
+    sign_release,
     write_release,
 )
 from weightswarm.publishing.scanning import Signature, signature_of
+from weightswarm.publishing.signed import Signer, signature_path, signed_version
 
 __all__ = [
     "PublishOptions",
     "Release",
     "Signature",
+    "Signer",
     "check_output",
     "prepare_cached",
     "prepare_path",
+    "sign_release",
     "signature_of",
+    "signature_path",
+    "signed_version",
     "write_release",
 ]

@@ -20,10 +20,13 @@ from weightswarm.metainfo import (
     parse_metainfo,
     v1_layout,
     with_outer_fields,
+    with_signature,
 )
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.publishing.remembered import now_ns, recall, remember
 from weightswarm.publishing.scanning import Signature, SourceFile, scan, scan_snapshot, signature_of
+from weightswarm.publishing.signed import Signer, signature_path, usable_signature
+from weightswarm.signing import parse_signature
 from weightswarm.storage import make_real_folder, storage_errors, write_atomically
 
 
@@ -48,16 +51,21 @@ class PublishOptions:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release ready to seed: `locations` and `signatures` belong to `metainfo.files`, index by index."""
+    """A release ready to seed: `locations` and `signatures` belong to `metainfo.files`, index by index.
+
+    `signed` is the manifest's minisign signature, by whoever published it.
+    """
 
     manifest: Manifest
     metainfo: Metainfo
     locations: tuple[Path, ...]
     signatures: tuple[Signature, ...]
+    signed: bytes | None = None
 
     def magnet(self, peers: tuple[PeerAddress, ...] = ()) -> MagnetLink:
         """Return the release's magnet link, with `peers` as addresses to try first."""
-        return magnet_of(self.metainfo, peers=peers)
+        value = None if self.signed is None else parse_signature(self.signed).to_link_value()
+        return replace(magnet_of(self.metainfo, peers=peers), signature=value)
 
     def check_unchanged(self) -> None:
         """Raise `SourceChanged` when a file is not the one that was hashed, by size, times and inode."""
@@ -97,6 +105,12 @@ def prepare_cached(repository: Repository, revision: str, options: PublishOption
     return _prepare(files, name, replace(options, revision=options.revision or chosen), report)
 
 
+def sign_release(release: Release, signer: Signer) -> Release:
+    """Return the release with a signature of its manifest. Its info-hash stays."""
+    signature = signer.sign(release.manifest).to_bytes()
+    return replace(release, metainfo=with_signature(release.metainfo, signature), signed=signature)
+
+
 def _outer(options: TorrentOptions) -> TorrentOptions:
     """What can be said of a torrent that exists without making it another."""
     return TorrentOptions(trackers=options.trackers, web_seeds=options.web_seeds)
@@ -112,7 +126,8 @@ def check_output(folder: Path) -> None:
 def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
     """Write `<model>-<8 hex>.manifest.json` and `.torrent` into `folder` and return both paths.
 
-    A torrent that is no hybrid says so in its name, `.v1.torrent` or `.v2.torrent`.
+    A torrent that is no hybrid says so in its name, `.v1.torrent` or `.v2.torrent`. A signature stands beside the
+    manifest, `….manifest.json.minisig`, and in the torrent.
     """
     info_hash = release.metainfo.info_hash
     kind = ".v2" if info_hash.v1 is None else ".v1" if info_hash.v2 is None else ""
@@ -120,6 +135,8 @@ def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
     manifest, torrent = folder / f"{stem}.manifest.json", folder / f"{stem}{kind}.torrent"
     with storage_errors(folder):
         write_atomically(manifest, release.manifest.to_bytes())
+        if release.signed is not None:
+            write_atomically(signature_path(manifest), release.signed)
         write_atomically(torrent, release.metainfo.data)
     return manifest, torrent
 
@@ -218,4 +235,6 @@ def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, 
         signatures = tuple(signature_of(location) for location in locations)
     except OSError as error:
         raise StorageFailure(str(error.filename), error.strerror or str(error)) from error
-    return Release(record.manifest, metainfo, locations, signatures)
+    return Release(
+        record.manifest, metainfo, locations, signatures, usable_signature(record.signature or metainfo.signature)
+    )

@@ -10,7 +10,8 @@ from weightswarm.registry.announcement import Announcement, parse_announcement
 
 @dataclass(frozen=True, slots=True)
 class RegistryEntry:
-    """A release: `manifest`, `torrent` and `signature` are documents as stored, None where the registry has none.
+    """A release: `manifest`, `torrent` and `signature` (minisign's, of the manifest) are documents as stored, None
+    where the registry has none.
 
     `version` is the publisher's own number for the revision, which `org/model@v3` asks for.
 

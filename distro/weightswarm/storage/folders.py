@@ -92,7 +92,7 @@ class OpenFolder:
         with self._naming(name, target.path / new_name):
             os.rename(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
 
-    def write(self, name: str, data: bytes, *, beside: OpenFolder | None = None) -> None:
+    def write(self, name: str, data: bytes, *, beside: OpenFolder | None = None, mode: int = 0o644) -> None:
         """Write a file so that it holds all of `data` or what it held before, even across a power cut.
 
         Until it is whole it stands in the folder `beside`, or under a name of its own here; what a killed process
@@ -104,12 +104,12 @@ class OpenFolder:
         temporary = f"{prefix}{uuid4().hex}.tmp"
         with self._naming(name):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o644, dir_fd=scratch.descriptor)
+            descriptor = os.open(temporary, flags, mode, dir_fd=scratch.descriptor)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
                     file.flush()
-                    os.fchmod(file.fileno(), 0o644)
+                    os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                 os.rename(temporary, name, src_dir_fd=scratch.descriptor, dst_dir_fd=self.descriptor)
             except BaseException:
@@ -179,10 +179,10 @@ def _unless_gone(_function: Any, _path: str, raised: Any) -> None:
         raise raised[1]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a file so that `path` holds all of `data` or what it held before, even across a power cut."""
     with storage_errors(path), OpenFolder.at(path.parent) as folder:
-        folder.write(path.name, data)
+        folder.write(path.name, data, mode=mode)
 
 
 def make_real_folder(folder: Path, below: Path | None = None) -> None:

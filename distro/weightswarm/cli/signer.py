@@ -1,0 +1,103 @@
+"""Key files and passphrases: the options that say who signs, for every command that can."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weightswarm.cli.options import option
+from weightswarm.errors import InvalidInput, StorageFailure
+from weightswarm.storage import user_path
+
+if TYPE_CHECKING:
+    from weightswarm.publishing import Signer
+    from weightswarm.signing import PublicKey, SecretKey
+
+PASSPHRASE = "WEIGHTSWARM_KEY_PASSPHRASE"  # noqa: S105 (the name of a variable)
+_MAX_BYTES = 8192
+
+
+def signer_options(command: Any) -> Any:
+    """`--key` and what is signed with it; `publish`, `seed` and `sign` share them."""
+    for decorate in (
+        option("--expires", metavar="DATE|DAYSd", help="Until when the signature holds: 2027-01-01, or 90d."),
+        option("--release-version", type=click.IntRange(0, 999_999), metavar="N",
+               help="Counts a model's releases up: users refuse a signed N below one that they saw; registries find it"
+                    " as ORG/MODEL@vN."),
+        passphrase_option,
+        option("--key", metavar="FILE", help="Sign with this secret key (see weightswarm key new)."),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def passphrase_option(command: Any) -> Any:
+    """`--key-passphrase-file`."""
+    return option(
+        "--key-passphrase-file", metavar="FILE",
+        help=f"The key's passphrase is this file's first line (or in {PASSPHRASE}; else it is asked for).",
+    )(command)  # fmt: skip
+
+
+def signer_from(options: dict[str, Any], *, listed: bool = False) -> Signer | None:
+    """Return who signs, None without `--key`, taking the options out of a command's arguments.
+
+    `listed` says that a registry takes up the version, so that nobody need sign it.
+    """
+    key, version, expires = options.pop("key"), options.pop("release_version"), options.pop("expires")
+    passphrase_file = options.pop("key_passphrase_file")
+    if key is None:
+        if expires:
+            raise click.UsageError("--expires is signed: name a --key FILE")
+        if version is not None and not listed:
+            raise click.UsageError("--release-version is signed, or for a registry: name a --key FILE, or --add-to DIR")
+        return None
+    from weightswarm.publishing import Signer
+    from weightswarm.signing import parse_expiry
+
+    until = None if expires is None else parse_expiry(expires, time.time())
+    return Signer(secret_key(key, passphrase_file), version or 0, until)
+
+
+def secret_key(path: str, passphrase_file: str | None) -> SecretKey:
+    """Read a secret key's file, asking for its passphrase where it has one."""
+    from weightswarm.signing import parse_secret_key
+
+    return parse_secret_key(read_small(path).decode("ascii", "replace"), lambda: passphrase(passphrase_file))
+
+
+def public_key(text: str) -> PublicKey:
+    """Read a public key: the line itself, or a file that holds it."""
+    from weightswarm.signing import parse_public_key
+
+    if text.startswith("RW") and len(text) == 56:
+        return parse_public_key(text)
+    return parse_public_key(read_small(text).decode("ascii", "replace"))
+
+
+def passphrase(file: str | None, *, confirm: bool = False) -> str:
+    """Return the passphrase from the file, the environment or the terminal. Raises `InvalidInput` without any."""
+    if file is not None:
+        return read_small(file).decode("utf-8", "replace").partition("\n")[0].removesuffix("\r")
+    if (given := os.environ.get(PASSPHRASE)) is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise InvalidInput("The key has a passphrase, and nobody is here to ask", hint=f"set {PASSPHRASE}")
+    answer: str = click.prompt("Passphrase of the key", hide_input=True, confirmation_prompt=confirm, err=True)
+    return answer
+
+
+def read_small(path: str) -> bytes:
+    """Read a key, a signature or a statement. Raises `StorageFailure`, also for what is too large to be one."""
+    try:
+        with open(user_path(path), "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise StorageFailure(path, error.strerror or str(error)) from error
+    if len(data) > _MAX_BYTES:
+        raise StorageFailure(path, "is too large to be a key or a signature")
+    return data

@@ -1,0 +1,23 @@
+"""Signatures in minisign's format and what they say: parse, make, verify. Values only, no I/O; knows `cryptography`."""
+
+from weightswarm.signing.keys import PublicKey, SecretKey, parse_public_key, parse_secret_key
+from weightswarm.signing.minisign import MAX_SIGNATURE_BYTES, Signature, parse_link_value, parse_signature
+from weightswarm.signing.rotation import Rotation, parse_rotation, rotate
+from weightswarm.signing.statement import ReleaseStatement, parse_expiry, parse_statement
+
+__all__ = [
+    "MAX_SIGNATURE_BYTES",
+    "PublicKey",
+    "ReleaseStatement",
+    "Rotation",
+    "SecretKey",
+    "Signature",
+    "parse_expiry",
+    "parse_link_value",
+    "parse_public_key",
+    "parse_rotation",
+    "parse_secret_key",
+    "parse_signature",
+    "parse_statement",
+    "rotate",
+]
