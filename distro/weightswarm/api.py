@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.fetching import Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
-    from weightswarm.publishing import PublishOptions, Release, Signer
+    from weightswarm.publishing import PublishOptions, Release, Resigned, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import NetworkOptions
 
@@ -170,6 +170,16 @@ def seed(
         trackers = (*chosen.network.trackers, *publish_options.torrent.trackers)
         chosen = replace(chosen, network=replace(chosen.network, trackers=trackers))
     return seed_releases(releases, chosen, on_ready=on_ready, stop=stop, report=report)
+
+
+def sign(
+    source: PathLike, signer: Signer, *, cache_dir: PathLike | None = None, registries: Iterable[PathLike] = ()
+) -> Resigned:
+    """Sign a manifest file, a torrent file or `org/model[@revision]`, or renew its signature; the info-hash stays."""
+    from weightswarm.publishing import sign_published
+
+    found = [DirectoryRegistry(user_path(folder)) for folder in registries]
+    return sign_published(str(source), signer, cache=ModelCache(cache_root(cache_dir)), registries=found)
 
 
 def fetch(

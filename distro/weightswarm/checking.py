@@ -18,7 +18,7 @@ from weightswarm.cache import (
     load_record,
     note_verified,
 )
-from weightswarm.cache.folder import MANIFEST_FILE, TORRENT_FILE
+from weightswarm.cache.folder import MANIFEST_FILE, SIGNATURE_FILE, TORRENT_FILE
 from weightswarm.errors import InvalidInput, NetworkFailure, NotFound, SwarmTimeout, WeightswarmError
 from weightswarm.expected import Expected, expected_by_file
 from weightswarm.formats import code_notice
@@ -26,20 +26,33 @@ from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.registry import Registry, find_name
+from weightswarm.signing import MAX_SIGNATURE_BYTES
 from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
 from weightswarm.swarm import NetworkOptions
+from weightswarm.trusting import UNSIGNED, Standing, State, TrustStore, default_store, read_signatures, standing_of
 from weightswarm.verifying import Fault, Finding
 from weightswarm.verifying import Report as Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was verified and how it stands. `repaired` are the paths that a repair put right."""
+    """What was verified and how it stands. `repaired` are the paths that a repair put right.
+
+    `standing` tells who signed its manifest, `key_ids` which keys are pinned for its name. Whether a signature has
+    expired or is an older one's is a question for fetching.
+    """
 
     root: Path
     verdict: Verdict
     partial: bool = False
     repaired: tuple[str, ...] = ()
+    standing: Standing = UNSIGNED
+    key_ids: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as the manifest says, and the manifest as the pinned keys say, where any are."""
+        return self.verdict.ok and (not self.key_ids or self.standing.state is State.PINNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,8 @@ class _Subject:
     torrent: bytes | None = None
     placement: Placement | None = None
     record: ReleaseRecord | None = None
+    name: str | None = None
+    signature: bytes | None = None
 
 
 def verify_target(
@@ -74,12 +89,15 @@ def verify_target(
     cache: ModelCache,
     registries: Sequence[Registry],
     options: VerifyOptions,
+    trust_store: TrustStore | None = None,
     report: Report = silent,
 ) -> Verification:
     """Verify a cached `org/model[@revision]`, a snapshot, or a folder; repair what is wrong when asked to.
 
-    Raises `NotFound` for an unknown target or one without a manifest, and what a transfer raises while repairing.
+    `trust_store` is the user's own unless another is given. Raises `NotFound` for an unknown target or one without a
+    manifest, and what a transfer raises while repairing.
     """
+    pins = (trust_store or default_store()).pins()
     subject = _subject(target, cache, registries, options)
     verdict = _verify(subject, options, report)
     repaired: tuple[str, ...] = ()
@@ -92,7 +110,15 @@ def verify_target(
         report(Note(code_notice(verdict.code)))
     if verdict.ok and subject.record is not None:
         _note_verified(subject.record, report)
-    return Verification(subject.root, verdict, subject.record is not None and not subject.record.complete, repaired)
+    partial = subject.record is not None and not subject.record.complete
+    keys = pins.for_name(subject.name) if subject.name is not None else ()
+    standing = UNSIGNED
+    if subject.manifest is not None:
+        standing = standing_of(subject.manifest, read_signatures([subject.signature]), keys)
+        if keys and standing.state is State.PINNED and subject.manifest.name != subject.name:
+            standing = replace(standing, state=State.WRONG)
+    key_ids = tuple(key.shown_key_id for key in keys)
+    return Verification(subject.root, verdict, partial, repaired, standing, key_ids)
 
 
 def _repair(
@@ -177,7 +203,22 @@ def _folder(root: Path, options: VerifyOptions) -> _Subject:
     torrent = (root / TORRENT_FILE).read_bytes() if (root / TORRENT_FILE).is_file() else None
     manifest = expected.manifest
     placement = None if manifest is None else LocalFolder(root, manifest)
-    return _Subject(root, expected, manifest, torrent, placement)
+    beside = signature_beside(options.manifest) if options.manifest else _bytes(root / SIGNATURE_FILE)
+    name = None if manifest is None else manifest.name
+    return _Subject(root, expected, manifest, torrent, placement, None, name, beside)
+
+
+def signature_beside(manifest: Path) -> bytes | None:
+    """Return the signature that stands beside a manifest file, None where there is none."""
+    return _bytes(manifest.with_name(f"{manifest.name}.minisig"))
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_SIGNATURE_BYTES)
+    except OSError:
+        return None
 
 
 def _snapshot(
@@ -195,16 +236,17 @@ def _snapshot(
         placement = (
             CachePlacement(cache, repository, expected.manifest, mending=True) if expected.manifest and same else None
         )
-        return _Subject(root, expected, expected.manifest, None, placement)
+        beside = signature_beside(options.manifest)
+        return _Subject(root, expected, expected.manifest, None, placement, None, repository.name, beside)
     if record is not None:
-        manifest, torrent = record.manifest, record.torrent
+        manifest, torrent, signature = record.manifest, record.torrent, record.signature
         placed = set(record.paths)
         wanted = [entry for entry in manifest.files if entry.path in placed]
     else:
         entry = _listed(registries, repository.name, revision)
         if entry is None:
-            return _Subject(root, Expected.of_blob_names(root, repository.blobs))
-        manifest, torrent = entry
+            return _Subject(root, Expected.of_blob_names(root, repository.blobs), name=repository.name)
+        manifest, torrent, signature = entry
         wanted = list(manifest.files)
     return _Subject(
         root,
@@ -213,14 +255,19 @@ def _snapshot(
         torrent,
         CachePlacement(cache, repository, manifest, mending=True),
         record,
+        repository.name,
+        signature,
     )
 
 
-def _listed(registries: Sequence[Registry], name: str, revision: str) -> tuple[Manifest, bytes | None] | None:
+_Listed = tuple[Manifest, bytes | None, bytes | None]
+
+
+def _listed(registries: Sequence[Registry], name: str, revision: str) -> _Listed | None:
     try:
         entry = find_name(registries, name, revision)
     except (NotFound, NetworkFailure, SwarmTimeout):
         return None
     if entry is None or entry.manifest is None:
         return None
-    return parse_manifest(entry.manifest), entry.torrent
+    return parse_manifest(entry.manifest), entry.torrent, entry.signature

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,27 +12,47 @@ from weightswarm.cli.options import cache_options, option
 from weightswarm.cli.reporting import size_text
 from weightswarm.errors import printable
 
+if TYPE_CHECKING:
+    from weightswarm.trusting import Standing
+
 
 @click.command("ls")
 @option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @cache_options
 def ls_command(cache_dir: str | None, as_json: bool) -> None:
-    """List the models in the cache: name, revision, size on disk, whether whole, and when they were verified."""
-    from weightswarm.cache import ModelCache, cache_root, list_cache
+    """List the models in the cache: name, revision, size on disk, whether whole, when verified, who signed."""
+    from weightswarm.cache import ModelCache, cache_root, list_cache, load_record
+    from weightswarm.trusting import default_store, read_signatures, standing_of
 
     cache = ModelCache(cache_root(cache_dir))
     releases = list_cache(cache)
+    pins = default_store().pins()
+    signers = []
+    for release in releases:
+        record = load_record(cache.repository(release.name), release.revision)
+        signatures = read_signatures([record.signature]) if record is not None else ()
+        keys = pins.for_name(release.name)
+        signers.append(
+            standing_of(record.manifest, signatures, keys) if record is not None and (signatures or keys) else None
+        )
     if as_json:
-        click.echo(json.dumps([asdict(release) for release in releases], indent=2))
+        listed = zip(releases, signers, strict=True)
+        click.echo(json.dumps([{**asdict(r), "signature": s and asdict(s)} for r, s in listed], indent=2))
         return
     if not releases:
         click.echo(f"No models in {cache.root}", err=True)
         return
     width = max(len(release.name) for release in releases)
-    for release in releases:
+    for release, signer in zip(releases, signers, strict=True):
         mark = "*" if release.is_main else " "
         verified = (release.verified or "never verified").replace("T", " ").removesuffix("Z")
         click.echo(
             f"{release.name:<{width}}  {release.revision[:8]}{mark}  {size_text(release.size_on_disk):>9}"
-            f"  {release.state:<8}  {printable(verified)}"
+            f"  {release.state:<8}  {printable(verified)}{_signed(signer)}"
         )
+
+
+def _signed(signer: Standing | None) -> str:
+    if signer is None:
+        return ""
+    return f"  {signer.state}: {signer.key_id}" if signer.key_id else "  unsigned, and a key is pinned"

@@ -85,6 +85,7 @@ def _rows(description: Description) -> list[tuple[str, str]]:
     rows = [
         ("name", f"{vouched} (known to a registry)" if vouched else f"{claimed} (its own claim)" if claimed else ""),
         ("revision", description.revision or ""),
+        ("signed by", str(description.signature)),
         ("torrent", description.torrent_name or ""),
         ("version", description.torrent_version or ""),
         ("info-hash v1", (info_hash.v1 or "") if info_hash else ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,14 @@ def verify_command(
         findings = [{"path": f.path, "fault": f.fault.value, "detail": f.detail} for f in verdict.findings]
         document = {
             "path": str(outcome.root),
-            "ok": verdict.ok,
+            "ok": outcome.ok,
             "partial": outcome.partial,
             "files": verdict.checked,
             "size": verdict.hashed,
             "findings": findings,
             "code": [{"path": f.path, "kind": f.kind.value, "disguised": f.disguised} for f in verdict.code],
             "repaired": list(outcome.repaired),
+            "signature": asdict(outcome.standing),
         }
         click.echo(json.dumps(document, indent=2))
     else:
@@ -81,4 +83,7 @@ def verify_command(
         state = "all as the manifest says" if verdict.ok else f"{faults:,} {'is' if faults == 1 else 'are'} not right"
         part = " (partial: the files that were fetched)" if outcome.partial else ""
         click.echo(f"{verdict.checked:,} files, {size_text(verdict.hashed)}{part}: {state}", err=True)
-    return exit_codes.DONE if verdict.ok else exit_codes.MISMATCH
+        told = f"Signed by {outcome.standing}"
+        if outcome.key_ids or outcome.standing.key_id:
+            click.echo(told + (f"; pinned: {', '.join(outcome.key_ids)}" if outcome.key_ids else ""), err=True)
+    return exit_codes.DONE if outcome.ok else exit_codes.MISMATCH

@@ -16,7 +16,9 @@ from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Difference, Metainfo, differences
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Announcement, Registry
+from weightswarm.signing import MAX_SIGNATURE_BYTES
 from weightswarm.swarm import NetworkOptions, Swarm
+from weightswarm.trusting import UNSIGNED, Standing, TrustStore, default_store, read_signatures, standing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class DescribedFile:
 @dataclass(frozen=True, slots=True)
 class Description:
     """What a source says of itself. `name` is what the manifest claims, `vouched_name` what a registry says.
+    `signature` is what its signature is worth here.
 
     `torrent_version` is `v1`, `v2` or `hybrid`. `info_hash` is the torrent's, or what the link says of it;
     `total_size`, in bytes, is None where nothing says. `repairs` are what was mended or lost of a pasted link, and
@@ -62,6 +65,7 @@ class Description:
     announced: Announcement | None = None
     offline: bool = False
     disagreements: tuple[Difference, ...] = ()
+    signature: Standing = UNSIGNED
 
 
 def describe_source(
@@ -72,14 +76,19 @@ def describe_source(
     network: NetworkOptions,
     timeout: float,
     offline: bool = False,
+    trust_store: TrustStore | None = None,
     report: Report = silent,
 ) -> Description:
     """Describe a magnet, torrent, manifest file, name or info-hash; a magnet's metadata is asked of the swarm.
 
-    With `offline` nobody is asked: a link tells what it says itself, and a URL of a torrent is refused.
+    With `offline` nobody is asked: a link tells what it says itself, and a URL of a torrent is refused. `trust_store` is
+    the user's own unless another is given.
     """
+    pins = (trust_store or default_store()).pins()
     if (manifest := _manifest_file(Path(source))) is not None:
-        return _describe(None, manifest)
+        beside = Path(f"{source}.minisig")
+        signatures = read_signatures([_head(beside, MAX_SIGNATURE_BYTES)])
+        return _describe(None, manifest, None, standing_of(manifest, signatures, pins.for_name(manifest.name)))
     if offline and is_url(source):
         raise InvalidInput(
             "--offline cannot ask a URL for its torrent", hint="download it first, or leave --offline out"
@@ -94,7 +103,22 @@ def describe_source(
     document = (metainfo.manifest if metainfo else None) or wanted.manifest
     if document is None and wanted.record is not None:
         document = wanted.record.manifest.to_bytes()
-    return _describe(wanted, None if document is None else parse_manifest(document), metainfo, offline=offline)
+    if document is None:
+        return _describe(wanted, None, metainfo, offline=offline)
+    manifest = parse_manifest(document)
+    kept = None if wanted.record is None else wanted.record.signature
+    carried = None if metainfo is None else metainfo.signature
+    signatures = read_signatures((wanted.signature, carried, kept), wanted.magnet.signature)
+    keys = pins.for_name(wanted.name or manifest.name)
+    return _describe(wanted, manifest, metainfo, standing_of(manifest, signatures, keys), offline=offline)
+
+
+def _head(path: Path, size: int) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return None
 
 
 def _manifest_file(path: Path) -> Manifest | None:
@@ -113,7 +137,12 @@ def _described(path: str, size: int, sha256: str | None) -> DescribedFile:
 
 
 def _describe(
-    wanted: Wanted | None, manifest: Manifest | None, metainfo: Metainfo | None = None, *, offline: bool = False
+    wanted: Wanted | None,
+    manifest: Manifest | None,
+    metainfo: Metainfo | None = None,
+    standing: Standing = UNSIGNED,
+    *,
+    offline: bool = False,
 ) -> Description:
     if manifest is not None:
         files = tuple(_described(e.path, e.size, e.sha256) for e in manifest.files)
@@ -144,6 +173,7 @@ def _describe(
         announced=wanted.announcement if wanted else None,
         offline=offline,
         disagreements=differences(metainfo, manifest) if metainfo and manifest else (),
+        signature=standing,
     )
 
 

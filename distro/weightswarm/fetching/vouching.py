@@ -10,7 +10,18 @@ from weightswarm.errors import Untrusted
 from weightswarm.manifest import Manifest
 from weightswarm.progress import Note, Report
 from weightswarm.signing import PublicKey, Signature
-from weightswarm.trusting import Leave, Pins, Signed, Standing, State, TrustStore, admit, read_signatures, standing_of
+from weightswarm.trusting import (
+    UNSIGNED,
+    Leave,
+    Pins,
+    Signed,
+    Standing,
+    State,
+    TrustStore,
+    admit,
+    read_signatures,
+    standing_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class Voucher:
         pins = self._store.pins()
         keys = () if name is None else self._keys(name, pins)
         if name is None or not keys:
-            standing = Standing(State.UNSIGNED) if manifest is None else standing_of(manifest, signatures, keys)
+            standing = UNSIGNED if manifest is None else standing_of(manifest, signatures, keys)
             self._tell(standing)
             return Vouched(given, standing, signatures[0].to_bytes() if signatures else None)
         signed = self._admit(name, manifest, signatures, keys)

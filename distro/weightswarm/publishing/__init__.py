@@ -9,17 +9,20 @@ from weightswarm.publishing.release import (
     sign_release,
     write_release,
 )
+from weightswarm.publishing.resigning import Resigned, sign_published
 from weightswarm.publishing.scanning import Signature, signature_of
 from weightswarm.publishing.signed import Signer, signature_path, signed_version
 
 __all__ = [
     "PublishOptions",
     "Release",
+    "Resigned",
     "Signature",
     "Signer",
     "check_output",
     "prepare_cached",
     "prepare_path",
+    "sign_published",
     "sign_release",
     "signature_of",
     "signature_path",

@@ -111,6 +111,16 @@ class DirectoryRegistry:
         It has a revision: torrents without a manifest are written by hand.
         Raises `InvalidInput` for a version number that another revision has.
         """
+        return self._put(entry, report, main=True)
+
+    def resign(self, entry: RegistryEntry, report: Report = silent) -> Path:
+        """Write an entry anew with another signature, and return its folder; `main` stays where it points.
+
+        Raises as `add` does.
+        """
+        return self._put(entry, report, main=False)
+
+    def _put(self, entry: RegistryEntry, report: Report, *, main: bool) -> Path:
         assert entry.revision is not None
         folder = self.root / entry.name / entry.revision
         with index_lock(self.root):
@@ -131,7 +141,8 @@ class DirectoryRegistry:
             for name, data in documents.items():
                 if data is not None:
                     write_atomically(folder / name, data)
-            write_atomically(folder.parent / MAIN, entry.revision.encode() + b"\n")
+            if main:
+                write_atomically(folder.parent / MAIN, entry.revision.encode() + b"\n")
             self._write_index(report)
         return folder
 

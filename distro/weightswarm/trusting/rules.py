@@ -67,6 +67,9 @@ class Standing:
         return f"key {self.key_id} ({told}{version}{f', until {self.expires}' if self.expires else ''})"
 
 
+UNSIGNED = Standing(State.UNSIGNED)
+
+
 @dataclass(frozen=True, slots=True)
 class Leave:
     """What the user takes on: a signature that has expired, a version below the highest seen."""
@@ -161,7 +164,7 @@ def standing_of(manifest: Manifest, signatures: Sequence[Signature], keys: Seque
     if not worth:
         worth = [(s, State.WRONG if keys else State.UNKNOWN_KEY) for s in signatures]
     told = [_standing(signature, state, manifest) for signature, state in worth]
-    return max(told, key=lambda s: (s.version, s.expires or "9"), default=Standing(State.UNSIGNED))
+    return max(told, key=lambda s: (s.version, s.expires or "9"), default=UNSIGNED)
 
 
 def _standing(signature: Signature, state: State, manifest: Manifest) -> Standing:
