@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -11,6 +13,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 COMMAND = [sys.executable, "-m", "weightswarm"]
 
@@ -71,6 +74,34 @@ class CommandLine:
             cwd=self.folder,
             env={**os.environ, **environment},
         )
+
+
+class CommandLineHere(CommandLine):
+    """As `CommandLine`, in this very process: the same code from arguments to exit code, without the start of Python.
+
+    For tests of many commands; signals and what lives across processes are for the real one.
+    """
+
+    def __call__(self, *arguments: str | Path, stdin: str = "", timeout: float = 120, **environment: str) -> Outcome:
+        """Run a command to its end, whatever its exit code."""
+        from weightswarm.cli.main import run
+
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.TextIOWrapper(io.BytesIO(), "utf-8")
+        with (
+            patch.object(sys, "argv", ["weightswarm", *map(str, arguments)]),
+            patch.object(sys, "stdin", io.StringIO(stdin)),
+            patch.dict(os.environ, environment),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = run()
+        told = []
+        for stream in (out, err):
+            stream.flush()
+            assert isinstance(stream.buffer, io.BytesIO)
+            told.append(stream.buffer.getvalue().decode())
+        return Outcome(code, told[0], told[1])
 
 
 class Seeding:

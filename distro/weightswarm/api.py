@@ -29,14 +29,14 @@ from weightswarm.registry import (
 )
 from weightswarm.registry import search as search_registries
 from weightswarm.settings import load_settings
-from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
+from weightswarm.storage import is_file, is_folder, looks_like_path, user_path, write_atomically
 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
 if TYPE_CHECKING:
     from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.fetching import Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
-    from weightswarm.publishing import PublishOptions, Release, Resigned, Signer
+    from weightswarm.publishing import ModelSigKey, PublishOptions, Release, Resigned, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import NetworkOptions
 
@@ -45,12 +45,13 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A release that was written out: its value, its magnet, and the two files."""
+    """A release that was written out: its value, its magnet, and its files."""
 
     release: Release
     magnet: MagnetLink
     manifest_path: Path
     torrent_path: Path
+    model_sig_path: Path | None = None
 
 
 def publish(
@@ -63,15 +64,17 @@ def publish(
     cache_dir: PathLike | None = None,
     options: PublishOptions | None = None,
     signer: Signer | None = None,
+    oms_key: ModelSigKey | None = None,
     report: Report = silent,
 ) -> Published:
     """Hash a folder, a file or a cached `org/model[@revision]`; write its manifest and torrent into `output`.
 
     With `registry`, the release is added to that folder and its index as well, for others to find by name, and by
     `release_version` as `org/model@v3`. With `signer`, a signature stands beside the manifest, in the torrent, in the
-    magnet and in the registry; its version is the release's where no other is given.
+    magnet and in the registry, and its version is the release's where no other is given; with `oms_key`, an OpenSSF
+    `model.sig` beside the manifest.
     """
-    from weightswarm.publishing import check_output, signed_version, write_release
+    from weightswarm.publishing import check_output, model_sig_path, signed_version, write_release
 
     for folder in (output, registry):
         if folder is not None:
@@ -91,7 +94,11 @@ def publish(
             release_version if release_version is not None else signed_version(release.signed),
         )
         DirectoryRegistry(user_path(registry)).add(entry, report)
-    return Published(release, magnet, manifest_path, torrent_path)
+    if oms_key is None:
+        return Published(release, magnet, manifest_path, torrent_path)
+    model_sig = model_sig_path(manifest_path)
+    write_atomically(model_sig, oms_key.sign(release.manifest))
+    return Published(release, magnet, manifest_path, torrent_path, model_sig)
 
 
 def prepare(

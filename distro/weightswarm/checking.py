@@ -26,10 +26,19 @@ from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.registry import Registry, find_name
-from weightswarm.signing import MAX_SIGNATURE_BYTES
-from weightswarm.storage import is_file, is_folder, looks_like_path, user_path
+from weightswarm.signing import MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, OMS_FILE
+from weightswarm.storage import is_file, is_folder, looks_like_path, read_bounded, user_path
 from weightswarm.swarm import NetworkOptions
-from weightswarm.trusting import UNSIGNED, Standing, State, TrustStore, default_store, read_signatures, standing_of
+from weightswarm.trusting import (
+    UNSIGNED,
+    ModelSigDemand,
+    Standing,
+    State,
+    TrustStore,
+    default_store,
+    read_signatures,
+    standing_of,
+)
 from weightswarm.verifying import Fault, Finding
 from weightswarm.verifying import Report as Verdict
 
@@ -59,7 +68,8 @@ class Verification:
 class VerifyOptions:
     """`manifest` is a file to compare with: a manifest, a `SHA256SUMS` or a torrent. `timeout` in seconds.
 
-    `allow_malformed` finds no fault with weights that break their own format.
+    `allow_malformed` finds no fault with weights that break their own format. `model_sig` is what an OpenSSF signature
+    of the files must be.
     """
 
     manifest: Path | None = None
@@ -67,6 +77,7 @@ class VerifyOptions:
     timeout: float = 300.0
     network: NetworkOptions = field(default_factory=NetworkOptions)
     allow_malformed: bool = False
+    model_sig: ModelSigDemand | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,8 @@ def verify_target(
         verdict = _verify(subject, options, report)
     if verdict.code:
         report(Note(code_notice(verdict.code)))
+    if verdict.ok and options.model_sig is not None:
+        _check_model_sig(subject, options.model_sig, report)
     if verdict.ok and subject.record is not None:
         _note_verified(subject.record, report)
     partial = subject.record is not None and not subject.record.complete
@@ -119,6 +132,16 @@ def verify_target(
             standing = replace(standing, state=State.WRONG)
     key_ids = tuple(key.shown_key_id for key in keys)
     return Verification(subject.root, verdict, partial, repaired, standing, key_ids)
+
+
+def _check_model_sig(subject: _Subject, demand: ModelSigDemand, report: Report) -> None:
+    """Hold files that were just hashed against the `model.sig` that the user demands."""
+    if subject.manifest is None:
+        raise InvalidInput("A model.sig is held against a manifest, and there is none", hint="name it with --manifest")
+    carried = subject.root / OMS_FILE
+    listed = any(entry.path == OMS_FILE for entry in subject.manifest.files)
+    data = read_bounded(carried, MAX_BUNDLE_BYTES) if listed and is_file(carried) else None
+    report(Note(f"Its {OMS_FILE} is signed by {demand.check(subject.manifest, data)}."))
 
 
 def _repair(

@@ -23,7 +23,7 @@ from weightswarm.cli.options import (
     urls,
 )
 from weightswarm.cli.reporting import reporting, size_text
-from weightswarm.cli.signer import public_key, read_small
+from weightswarm.cli.signer import model_sig_from, model_sig_options, public_key, read_small
 from weightswarm.errors import StorageFailure, printable
 from weightswarm.magnet import MAX_TEXT
 from weightswarm.progress import Note
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 @option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="Another HTTP folder with the files.")
 @option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
         help="Give up after this long without metadata or progress.")  # fmt: skip
+@model_sig_options
 @network_options
 @registry_options
 @cache_options
@@ -88,6 +89,7 @@ def fetch_command(
         local_dir=None if local_dir is None else user_path(local_dir),
         manifest=None if manifest is None else _read(manifest),
         signature=None if signature is None else read_small(signature),
+        model_sig=model_sig_from(options),
         trust=None if trust is None else public_key(trust),
         network=network,
         trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),

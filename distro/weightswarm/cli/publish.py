@@ -13,7 +13,7 @@ import click
 
 from weightswarm.cli.options import TRACKER_SCHEMES, WEB_SEED_SCHEMES, Size, cache_options, option, output_options, urls
 from weightswarm.cli.reporting import reporting, size_text
-from weightswarm.cli.signer import signer_from, signer_options
+from weightswarm.cli.signer import passphrase, read_small, signer_from, signer_options
 
 if TYPE_CHECKING:
     from weightswarm.publishing import PublishOptions
@@ -74,6 +74,7 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
 @option("-o", "--output", metavar="DIR", default=".", show_default=True, help="Where manifest and torrent go.")
 @option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder and its index as well.")
 @signer_options
+@option("--oms-key", metavar="FILE", help="Write an OpenSSF model.sig too, by this private key in PEM (P-256).")
 @release_options
 @cache_options
 @output_options
@@ -81,6 +82,7 @@ def publish_command(
     path: str,
     output: str,
     registry: str | None,
+    oms_key: str | None,
     cache_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -92,8 +94,13 @@ def publish_command(
     any machine, so that all who publish them meet in one swarm. `weightswarm seed` then serves it.
     """
     from weightswarm import api
+    from weightswarm.publishing import ModelSigKey
 
     name, release_version = options.pop("name"), options["release_version"]
+    model_sig_key = None
+    if oms_key is not None:
+        file = options["key_passphrase_file"]
+        model_sig_key = ModelSigKey(read_small(oms_key), lambda: passphrase(file))
     signer = signer_from(options, listed=registry is not None)
     chosen = publish_options_from(options)
     with reporting(quiet) as report:
@@ -106,6 +113,7 @@ def publish_command(
             cache_dir=cache_dir,
             options=chosen,
             signer=signer,
+            oms_key=model_sig_key,
             report=report,
         )
     manifest = published.release.manifest
@@ -119,6 +127,7 @@ def publish_command(
             "info_hash_v2": info_hash.v2,
             "manifest": str(published.manifest_path),
             "torrent": str(published.torrent_path),
+            "model_sig": None if published.model_sig_path is None else str(published.model_sig_path),
             "key_id": None if signer is None else signer.key.public.shown_key_id,
             "files": len(manifest.files),
             "size": manifest.total_size,

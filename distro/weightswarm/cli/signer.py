@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weightswarm.cli.options import option
-from weightswarm.errors import InvalidInput, StorageFailure
-from weightswarm.storage import user_path
+from weightswarm.errors import InvalidInput
+from weightswarm.storage import read_bounded, user_path
 
 if TYPE_CHECKING:
     from weightswarm.publishing import Signer
     from weightswarm.signing import PublicKey, SecretKey
+    from weightswarm.trusting import ModelSigDemand
 
 PASSPHRASE = "WEIGHTSWARM_KEY_PASSPHRASE"  # noqa: S105 (the name of a variable)
 _MAX_BYTES = 8192
+_MAX_CERTIFICATES = 2 * 1024 * 1024
 
 
 def signer_options(command: Any) -> Any:
@@ -93,11 +95,34 @@ def passphrase(file: str | None, *, confirm: bool = False) -> str:
 
 def read_small(path: str) -> bytes:
     """Read a key, a signature or a statement. Raises `StorageFailure`, also for what is too large to be one."""
-    try:
-        with open(user_path(path), "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise StorageFailure(path, error.strerror or str(error)) from error
-    if len(data) > _MAX_BYTES:
-        raise StorageFailure(path, "is too large to be a key or a signature")
-    return data
+    return read_bounded(user_path(path), _MAX_BYTES)
+
+
+def model_sig_options(command: Any) -> Any:
+    """`--oms-key`, `--oms-ca`, `--oms-signature`: the OpenSSF signature that a release must have."""
+    for decorate in (
+        option("--oms-signature", metavar="FILE", help="The model.sig, where the release does not carry it."),
+        option("--oms-ca", metavar="FILE", help="Demand a model.sig certified by an authority in this PEM file."),
+        option("--oms-key", metavar="FILE", help="Demand a model.sig (OpenSSF) by this public key, in PEM."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def model_sig_from(options: dict[str, Any]) -> ModelSigDemand | None:
+    """Return what a `model.sig` must be, None when none is demanded; takes the options out of the arguments."""
+    key, authority, signature = options.pop("oms_key"), options.pop("oms_ca"), options.pop("oms_signature")
+    if key is None and authority is None:
+        if signature is not None:
+            raise click.UsageError("--oms-signature needs --oms-key or --oms-ca to be checked by")
+        return None
+    if key is not None and authority is not None:
+        raise click.UsageError("--oms-key and --oms-ca exclude each other")
+    from weightswarm.signing import MAX_BUNDLE_BYTES
+    from weightswarm.trusting import ModelSigDemand
+
+    return ModelSigDemand(
+        key_pem=None if key is None else read_small(key),
+        ca_pem=None if authority is None else read_bounded(user_path(authority), _MAX_CERTIFICATES),
+        signature=None if signature is None else read_bounded(user_path(signature), MAX_BUNDLE_BYTES),
+    )

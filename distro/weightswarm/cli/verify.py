@@ -20,6 +20,7 @@ from weightswarm.cli.options import (
     registry_options,
 )
 from weightswarm.cli.reporting import reporting, size_text
+from weightswarm.cli.signer import model_sig_from, model_sig_options
 from weightswarm.errors import printable
 
 
@@ -30,6 +31,7 @@ from weightswarm.errors import printable
 @option("--repair", is_flag=True, help="Fetch the pieces that are bad and put them right.")
 @option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
         help="Give a repair up after this long without progress.")  # fmt: skip
+@model_sig_options
 @network_options
 @registry_options
 @cache_options
@@ -53,8 +55,10 @@ def verify_command(
     from weightswarm import api
     from weightswarm.checking import VerifyOptions
 
-    network = network_from(options)
-    chosen = VerifyOptions(None if manifest is None else Path(manifest), repair, timeout, network, allow_malformed)
+    network, model_sig = network_from(options), model_sig_from(options)
+    chosen = VerifyOptions(
+        None if manifest is None else Path(manifest), repair, timeout, network, allow_malformed, model_sig
+    )
     with reporting(quiet) as report:
         outcome = api.verify(target, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
     verdict = outcome.verdict

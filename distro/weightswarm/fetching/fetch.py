@@ -43,10 +43,10 @@ from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_m
 from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Registry
-from weightswarm.signing import PublicKey
-from weightswarm.storage import user_path
+from weightswarm.signing import MAX_BUNDLE_BYTES, OMS_FILE, PublicKey
+from weightswarm.storage import read_bounded, user_path
 from weightswarm.swarm import NetworkOptions, Swarm
-from weightswarm.trusting import Leave, Standing, TrustStore, default_store
+from weightswarm.trusting import Leave, ModelSigDemand, Standing, TrustStore, default_store
 from weightswarm.verifying import Expectation
 
 DEFAULT_TIMEOUT = 300.0
@@ -60,8 +60,8 @@ class FetchOptions:
     torrent must agree with, `signature` a minisign signature of it. `trust_magnet` lets a torrent without a manifest
     through, on its pieces' word. `trust` is a key that the user accepts for this release: its name is then pinned.
     `allow_older` and `allow_expired` take on a version below one seen before, a signature that has expired.
-    `only_safe` refuses files that may run code when they are loaded; `allow_malformed` takes weights that break their
-    own format.
+    `model_sig` is what an OpenSSF signature must be. `only_safe` refuses files that may run code when they are loaded;
+    `allow_malformed` takes weights that break their own format.
     """
 
     name: str | None = None
@@ -77,6 +77,7 @@ class FetchOptions:
     trust: PublicKey | None = None
     allow_older: bool = False
     allow_expired: bool = False
+    model_sig: ModelSigDemand | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
     timeout: float = DEFAULT_TIMEOUT
@@ -157,6 +158,9 @@ class _Fetch:
             self._select(metainfo)
             manifest = self._agreed_manifest(metainfo)
             self._vouched = self._vouch(manifest, metainfo, keep=not dry_run)
+            if manifest is not None and self.options.model_sig is not None and self.options.model_sig.signature:
+                # Given from outside, it is known before the first byte of payload.
+                self._check_model_sig(manifest, None)
             self._announce_code(metainfo.files if manifest is None else self._selected(manifest))
             if dry_run:
                 return self._plan(metainfo, manifest)
@@ -201,6 +205,9 @@ class _Fetch:
         expected = (self.wanted.manifest, self.options.manifest, known.manifest if known else None)
         if any(data not in (None, record.manifest.to_bytes()) for data in expected):
             return None
+        if self.options.model_sig is not None and self.options.model_sig.signature is None:
+            # What the release carries is hashed before it is relied on.
+            return None
         entries = self._selected(record.manifest)
         if missing_paths(record, [entry.path for entry in entries]):
             return None
@@ -209,6 +216,7 @@ class _Fetch:
         if main is None or (self.options.set_main and main != record.manifest.revision):
             return None
         self._vouched = self._vouch(record.manifest, metainfo, keep=True)
+        self._check_model_sig(record.manifest, None)
         if self._vouched.signature not in (None, record.signature):
             with hold(record.repository.lock):
                 save_signature(replace(record, signature=self._vouched.signature))
@@ -356,8 +364,10 @@ class _Fetch:
                 staged.update(staged_files(transfer))
                 received = transfer.received
             here = tuple(entry.path for entry in kept)
-            held = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
-            self._check_contents({path: file.path for path, file in staged.items()} | held)
+            located = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
+            located |= {path: file.path for path, file in staged.items()}
+            self._check_model_sig(manifest, located.get(OMS_FILE))
+            self._check_contents(located)
             placement.place(
                 VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
             )
@@ -400,12 +410,21 @@ class _Fetch:
             manifest = manifest_from_pieces(metainfo, located, self._name(metainfo), self.report)
             if self.wanted.announcement is not None:
                 check_published_digests(self.wanted.announcement, located, self.report)
+            self._check_model_sig(manifest, located.get(OMS_FILE))
             self._check_contents(located)
             placement = self._placement(metainfo, manifest)
             placement.check_conflicts()
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard()
             return self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
+
+    def _check_model_sig(self, manifest: Manifest, carried: Path | None) -> None:
+        """Hold the release against the `model.sig` that the user demands; the one it carries has been hashed."""
+        if self.options.model_sig is not None:
+            signer = self.options.model_sig.check(
+                manifest, None if carried is None else read_bounded(carried, MAX_BUNDLE_BYTES)
+            )
+            self.report(Note(f"Its {OMS_FILE} is signed by {signer}."))
 
     @property
     def _signature(self) -> bytes | None:

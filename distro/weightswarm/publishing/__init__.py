@@ -11,15 +11,17 @@ from weightswarm.publishing.release import (
 )
 from weightswarm.publishing.resigning import Resigned, sign_published
 from weightswarm.publishing.scanning import Signature, signature_of
-from weightswarm.publishing.signed import Signer, signature_path, signed_version
+from weightswarm.publishing.signed import ModelSigKey, Signer, model_sig_path, signature_path, signed_version
 
 __all__ = [
+    "ModelSigKey",
     "PublishOptions",
     "Release",
     "Resigned",
     "Signature",
     "Signer",
     "check_output",
+    "model_sig_path",
     "prepare_cached",
     "prepare_path",
     "sign_published",

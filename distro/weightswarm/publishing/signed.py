@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.errors import InvalidSignature
 from weightswarm.manifest import Manifest
 from weightswarm.registry import MAX_VERSION
-from weightswarm.signing import ReleaseStatement, SecretKey, Signature, parse_signature, parse_statement
+from weightswarm.signing import (
+    OMS_FILE,
+    ReleaseStatement,
+    SecretKey,
+    Signature,
+    parse_signature,
+    parse_statement,
+    sign_files,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,24 @@ def signed_version(data: bytes | None) -> int | None:
     except InvalidSignature:
         return None
     return version if 0 < version <= MAX_VERSION else None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSigKey:
+    """A private key in PEM for a `model.sig`; `passphrase` is asked for when it is encrypted."""
+
+    pem: bytes
+    passphrase: Callable[[], str]
+
+    def sign(self, manifest: Manifest) -> bytes:
+        """Return the `model.sig` of a release (OpenSSF Model Signing v1.0)."""
+        files = ((entry.path, entry.sha256) for entry in manifest.files)
+        return sign_files(files, manifest.name.partition("/")[2], self.pem, self.passphrase)
+
+
+def model_sig_path(manifest: Path) -> Path:
+    """Return where the `model.sig` of a release stands, beside its manifest file."""
+    return manifest.with_name(f"{manifest.name.removesuffix('.manifest.json')}.{OMS_FILE}")
 
 
 def usable_signature(data: bytes | None) -> bytes | None:

@@ -1,12 +1,16 @@
-"""Signatures in minisign's format and what they say: parse, make, verify. Values only, no I/O; knows `cryptography`."""
+"""Signatures, minisign's and OpenSSF Model Signing's: parse, make, verify. Values only; knows `cryptography`."""
 
 from weightswarm.signing.keys import PublicKey, SecretKey, parse_public_key, parse_secret_key
 from weightswarm.signing.minisign import MAX_SIGNATURE_BYTES, Signature, parse_link_value, parse_signature
+from weightswarm.signing.oms import MAX_BUNDLE_BYTES, OMS_FILE, OmsStatement, sign_files, verify_oms
 from weightswarm.signing.rotation import Rotation, parse_rotation, rotate
 from weightswarm.signing.statement import ReleaseStatement, parse_expiry, parse_statement
 
 __all__ = [
+    "MAX_BUNDLE_BYTES",
     "MAX_SIGNATURE_BYTES",
+    "OMS_FILE",
+    "OmsStatement",
     "PublicKey",
     "ReleaseStatement",
     "Rotation",
@@ -20,4 +24,6 @@ __all__ = [
     "parse_signature",
     "parse_statement",
     "rotate",
+    "sign_files",
+    "verify_oms",
 ]

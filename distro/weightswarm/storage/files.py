@@ -71,6 +71,15 @@ def read_regular(path: Path, limit: int) -> bytes:
     return data
 
 
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return what a file holds. Raises `StorageFailure`, also for one of more than `limit` bytes, which is not read."""
+    with storage_errors(path), open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise StorageFailure(str(path), f"is larger than {limit:,} bytes")
+    return data
+
+
 def open_regular(path: Path) -> int:
     """Open a regular file for reading without following a link in its last component; returns the descriptor.
 

@@ -1,0 +1,309 @@
+"""The trust rules one by one, the store that keeps what they need, and what the commands say."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hostile import NAME, refused
+from running import CommandLine, CommandLineHere
+from weightswarm.errors import InvalidInput, StorageFailure, Untrusted
+from weightswarm.magnet import parse_magnet
+from weightswarm.manifest import FileEntry, Manifest, with_revision
+from weightswarm.metainfo import parse_metainfo
+from weightswarm.signing import PublicKey, ReleaseStatement, SecretKey, Signature, parse_signature, rotate
+from weightswarm.trusting import (
+    Leave,
+    Pins,
+    SeenVersion,
+    SeenVersions,
+    Signed,
+    State,
+    TrustStore,
+    admit,
+    read_signatures,
+    standing_of,
+)
+
+KEY, OTHER = SecretKey.generate(), SecretKey.generate()
+MANIFEST = with_revision(Manifest("lab/model", "", (FileEntry("a", 1, "11" * 32, "22" * 32),)), None)
+NOW = "2026-06-01T00:00:00Z"
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    """The command, without the start of Python each time."""
+    return CommandLineHere(tmp_path)
+
+
+def signature(
+    version: int = 0, expires: str | None = None, *, key: SecretKey = KEY, manifest: Manifest = MANIFEST,
+    name: str | None = None, revision: str | None = None,
+) -> Signature:  # fmt: skip
+    """Sign a manifest, with a comment that may say something else."""
+    statement = ReleaseStatement(name or manifest.name, revision or manifest.revision, version, expires)
+    return key.sign(manifest.to_bytes(), statement.to_comment())
+
+
+def judged(
+    *signatures: Signature,
+    name: str = "lab/model",
+    manifest: Manifest | None = MANIFEST,
+    keys: tuple[PublicKey, ...] = (KEY.public,),
+    highest: SeenVersion | None = None,
+    leave: Leave = Leave(),  # noqa: B008 (frozen)
+) -> Signed:
+    """Apply the rules."""
+    return admit(name, manifest, signatures, keys, highest, now=NOW, leave=leave)
+
+
+# --- the rules, by their numbers -------------------------------------------------------------------------------------
+
+
+def test_rule_2_no_signature_or_no_manifest_is_refused_and_names_the_keys_that_would_count() -> None:
+    with pytest.raises(Untrusted, match=KEY.public.shown_key_id) as unsigned:
+        judged()
+    assert unsigned.value.key_ids == (KEY.public.shown_key_id,)
+    with pytest.raises(Untrusted):
+        judged(signature(), manifest=None)
+
+
+def test_rule_3_a_signature_counts_under_any_of_the_keys_and_under_no_other() -> None:
+    assert judged(signature(), keys=(OTHER.public, KEY.public)).key == KEY.public
+    with pytest.raises(Untrusted, match=OTHER.public.shown_key_id):
+        judged(signature(key=OTHER))
+    with pytest.raises(Untrusted):
+        judged(signature(manifest=replace(MANIFEST, license="other")))
+    stuffed = [signature(key=OTHER, version=v) for v in range(5)]
+    assert judged(*stuffed, signature(1)).statement.version == 1
+    assert judged(replace(signature(1), trusted_comment="x"), signature(1)).statement.version == 1
+    with pytest.raises(Untrusted):
+        judged(replace(signature(1), trusted_comment=signature(2).trusted_comment))
+
+
+def test_rule_4_the_manifest_is_for_the_name_it_is_asked_for() -> None:
+    with pytest.raises(Untrusted, match="lab/model, not lab/other"):
+        judged(signature(), name="lab/other")
+    with pytest.raises(Untrusted):
+        judged(signature(), name="Lab/model")
+
+
+def test_rule_5_the_comment_is_about_this_release_or_about_none() -> None:
+    for crossed in (signature(name="lab/other"), signature(revision="00" * 20)):
+        with pytest.raises(Untrusted, match="The signature is for"):
+            judged(crossed)
+    plain = KEY.sign(MANIFEST.to_bytes(), "timestamp:1\tfile:manifest.json\thashed")
+    assert judged(plain).statement == ReleaseStatement()
+    with pytest.raises(Untrusted, match="malformed"):
+        judged(KEY.sign(MANIFEST.to_bytes(), "weightswarm version=9"))
+
+
+def test_rule_6_an_expired_signature_counts_only_when_the_user_takes_that_on() -> None:
+    assert judged(signature(1, "2026-06-01T00:00:01Z"))
+    for expired in (NOW, "2026-05-31T23:59:59Z"):
+        with pytest.raises(Untrusted, match=f"expired at {expired}"):
+            judged(signature(1, expired))
+        assert judged(signature(1, expired), leave=Leave(expired=True))
+    renewed = judged(signature(1, NOW), signature(1, "2027-01-01T00:00:00Z"))
+    assert renewed.statement.expires == "2027-01-01T00:00:00Z"
+    assert judged(signature(2, NOW), signature(1)).statement.version == 1, "an expired one does not stand in the way"
+
+
+def test_rule_7_a_version_is_not_below_the_highest_and_means_one_revision() -> None:
+    seen = SeenVersion(3, MANIFEST.revision)
+    assert judged(signature(3), highest=seen)
+    assert judged(signature(4), highest=seen)
+    for older in (2, 0):
+        with pytest.raises(Untrusted, match=f"is version {older}, and version 3 was seen"):
+            judged(signature(older), highest=seen)
+        assert judged(signature(older), highest=seen, leave=Leave(older=True))
+    with pytest.raises(Untrusted, match="was revision"):
+        judged(signature(3), highest=SeenVersion(3, "00" * 20))
+
+
+def test_what_is_shown_is_worth_no_more_than_the_rules_say() -> None:
+    def state(*signatures: Signature, keys: tuple[PublicKey, ...] = (KEY.public,)) -> str:
+        return standing_of(MANIFEST, signatures, keys).state.value
+
+    assert state() == "unsigned"
+    assert state(signature(1)) == "pinned"
+    assert state(signature(1), keys=()) == "unknown key"
+    assert state(signature(9, key=OTHER)) == "wrong"
+    assert state(signature(1, name="lab/other")) == "wrong"
+    assert state(KEY.sign(MANIFEST.to_bytes(), "weightswarm version=9")) == "wrong"
+    both = standing_of(MANIFEST, [signature(9, key=OTHER), signature(1)], (KEY.public,))
+    assert (both.state, both.key_id, both.version) == (State.PINNED, KEY.public.shown_key_id, 1)
+
+
+def test_malformed_signatures_count_as_absent_and_many_are_not_looked_at() -> None:
+    good = signature(1)
+    many = [signature(v).to_bytes() for v in range(50)]
+    assert read_signatures([None, b"junk", good.to_bytes(), good.to_bytes()], "junk") == (good,)
+    assert len(read_signatures(many)) == 8
+
+
+# --- pins and what was seen ------------------------------------------------------------------------------------------
+
+
+def test_a_models_own_keys_count_instead_of_its_organisations_in_any_case() -> None:
+    pins = Pins().adding("lab", KEY.public).adding("Lab/Special", OTHER.public)
+    assert pins.for_name("lab/model") == pins.for_name("LAB/other") == (KEY.public,)
+    assert pins.for_name("lab/special") == (OTHER.public,)
+    assert pins.for_name("labs/model") == pins.for_name("other/lab") == ()
+    assert pins.adding("lab", KEY.public) == pins
+    assert Pins.of_document(pins.to_document()) == pins
+    assert pins.without("LAB").for_name("lab/model") == ()
+    assert pins.without("lab/special", OTHER.public).for_name("lab/special") == (KEY.public,)
+
+
+def test_rotation_replaces_the_key_that_signed_it_alone_and_carries_over_what_was_seen() -> None:
+    new = SecretKey.generate()
+    pins = Pins().adding("lab", KEY.public).adding("lab", OTHER.public)
+    rotated, old = pins.rotated("lab", rotate(KEY, new.public, "lab"))
+    assert (rotated.of("lab"), old) == ((OTHER.public, new.public), KEY.public)
+    seen = SeenVersions().noting("lab/a", KEY.public, 4, "r").noting("labs/a", KEY.public, 9, "r")
+    carried = seen.rotated("lab", KEY.public, new.public)
+    assert carried.highest("LAB/a", [new.public]) == SeenVersion(4, "r")
+    assert carried.highest("labs/a", [new.public]) is None
+
+
+def test_seen_versions_only_rise_and_count_under_pinned_keys_alone() -> None:
+    seen = SeenVersions().noting("lab/a", KEY.public, 4, "r4").noting("lab/a", KEY.public, 2, "r2")
+    assert seen.highest("lab/a", [KEY.public]) == SeenVersion(4, "r4")
+    assert seen.noting("lab/a", KEY.public, 4, "another") == seen
+    assert seen.highest("lab/a", [OTHER.public]) is None
+    assert SeenVersions.of_document(json.loads(json.dumps(seen.to_document()))) == seen
+
+
+# --- the store -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"{}", b"[" * 100_000, b'{"weightswarm_trust": 2}', b'{"weightswarm_trust": 1, "pins": []}',
+     b'{"weightswarm_trust": 1, "pins": {"lab": "RW"}}', b'{"weightswarm_trust": 1, "pins": {"lab": ["RW"]}}',
+     b'{"weightswarm_trust": 1, "pins": {"../lab": []}}', b" " * 9_000_000],
+)  # fmt: skip
+def test_a_damaged_store_is_an_error_and_stays_as_it_is(tmp_path: Path, damage: bytes) -> None:
+    store = TrustStore(tmp_path / "trust.json")
+    store.path.write_bytes(damage)
+    with pytest.raises(StorageFailure, match="damaged"):
+        store.pins()
+    with pytest.raises(StorageFailure):
+        store.change_pins(lambda pins: pins.adding("lab", KEY.public))
+    assert store.path.read_bytes() == damage
+    store.seen_path.write_bytes(damage.replace(b"pins", b"seen"))
+    with pytest.raises(StorageFailure, match="damaged"):
+        store.seen()
+
+
+def test_a_store_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "trust.json").mkdir()
+    with pytest.raises(StorageFailure):
+        TrustStore(tmp_path / "trust.json").pins()
+
+
+def test_processes_that_change_the_store_at_once_lose_nothing(tmp_path: Path) -> None:
+    keys = [SecretKey.generate().public for _ in range(8)]
+
+    def pin(key: PublicKey) -> None:
+        store = TrustStore(tmp_path / "trust.json")
+        store.change_pins(lambda pins: pins.adding("lab", key))
+        store.change_seen(lambda seen: seen.noting("lab/model", key, 1, "r"))
+
+    threads = [threading.Thread(target=pin, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = TrustStore(tmp_path / "trust.json")
+    assert set(store.pins().of("lab")) == set(keys)
+    assert set(store.seen().versions["lab/model"]) == {key.line for key in keys}
+    for path in (store.path, store.seen_path):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_pinned_listed_and_removed(cli: CommandLine, tmp_path: Path) -> None:
+    elsewhere: Any = {"WEIGHTSWARM_TRUST_STORE": str(tmp_path / "deep" / "pins.json")}
+    (tmp_path / "lab.pub").write_bytes(KEY.public.to_bytes())
+    cli.ok("trust", "add", "lab", "lab.pub", **elsewhere)
+    cli.ok("trust", "add", "lab", OTHER.public.line, **elsewhere)
+    listed = cli.ok("trust", "ls", **elsewhere).stdout.splitlines()
+    assert listed == [f"lab  {k.public.shown_key_id}  {k.public.line}" for k in (KEY, OTHER)]
+    assert cli.ok("trust", "ls").stdout == "", "only the store that was named has them"
+    cli.ok("trust", "rm", "lab", KEY.public.shown_key_id, **elsewhere)
+    assert cli.ok("trust", "ls", "--json", **elsewhere).json == [
+        {"target": "lab", "key_id": OTHER.public.shown_key_id, "public_key": OTHER.public.line}
+    ]
+    refused(cli("trust", "rm", "lab", "lab.pub", **elsewhere), 1, "is not pinned")
+    cli.ok("trust", "rm", "lab", "--yes", **elsewhere)
+    refused(cli("trust", "rm", "lab", "--yes", **elsewhere), 1, "No key is pinned for lab")
+    refused(cli("trust", "add", "lab/model/x", OTHER.public.line), 2, "Not an organisation or model")
+    refused(cli("trust", "add", "lab", "RW" + "A" * 10), 1, "No such file")
+    refused(cli("trust", "add", "lab"), 2, "KEY or --rotation")
+
+
+def test_publishing_with_a_key_changes_no_hash_and_signing_again_renews_every_place(
+    cli: CommandLine, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.key").write_bytes(KEY.to_bytes(None))
+    bare = parse_magnet(cli.ok("publish", model, "--name", NAME, "-o", "bare").result)
+    made = cli.ok(
+        "publish", model, "--name", NAME, "-o", "out", "--add-to", "registry", "--key", "lab.key",
+        "--release-version", "3", "--expires", "90d",
+    )  # fmt: skip
+    magnet = parse_magnet(made.result)
+    assert magnet.signature is not None
+    assert replace(magnet, signature=None) == bare, "the parameter is all that is added"
+    assert f"signed by key {KEY.public.shown_key_id}" in made.stderr
+    manifest = next((tmp_path / "out").glob("*.manifest.json"))
+    torrent = next((tmp_path / "out").glob("*.torrent"))
+    listed = next((tmp_path / "registry").glob("org/model/*"))
+
+    def places() -> list[bytes]:
+        found = (manifest.with_name(f"{manifest.name}.minisig"), listed / "manifest.json.minisig")
+        inside = [parse_metainfo(path.read_bytes()).signature for path in (torrent, listed / "release.torrent")]
+        return [*(path.read_bytes() for path in found), *(each for each in inside if each is not None)]
+
+    first = places()
+    assert len(first) == 4
+    assert len(set(first)) == 1
+    assert KEY.public.verifies(manifest.read_bytes(), parse_signature(first[0]))
+    assert parse_signature(first[0]).trusted_comment.startswith(f"weightswarm name={NAME} revision=")
+    before = torrent.read_bytes()
+    again = ("--key", "lab.key", "--release-version", "4", "-q")
+    renewed = {cli.ok("sign", source, *again).result for source in (manifest, torrent)}
+    renewed.add(cli.ok("sign", NAME, "--registry", "registry", *again).result)
+    assert len(renewed) == 1
+    assert parse_magnet(renewed.pop()).info_hash == bare.info_hash == parse_metainfo(before).info_hash
+    assert len(set(places())) == 1
+    assert places()[0] != first[0]
+    assert (listed / "magnet.txt").read_text().count("x.sig=") == 1
+    shown = cli.ok("show", NAME, "--registry", "registry").stdout
+    assert f"key {KEY.public.shown_key_id} (not pinned, so not checked, version 4)" in shown
+    cli.ok("trust", "add", "org", KEY.public.line)
+    shown_json = cli.ok("show", manifest, "--json").json["signature"]
+    assert shown_json == {"state": "pinned", "key_id": KEY.public.shown_key_id, "version": 4, "expires": None}
+
+
+def test_signing_says_what_it_lacks(cli: CommandLine, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "lab.key").write_bytes(KEY.to_bytes(None))
+    refused(cli("publish", model, "--name", NAME, "--release-version", "3"), 2, "name a --key FILE")
+    refused(cli("publish", model, "--name", NAME, "--key", "none.key"), 1, "none.key")
+    refused(cli("publish", model, "--name", NAME, "--key", "lab.key", "--expires", "2020-01-01"), 2, "has passed")
+    refused(cli("sign", "org/none", "--key", "lab.key"), 1, "org/none")
+    refused(cli("sign", "none.json", "--key", "lab.key"), 1, "none.json")
+
+
+def test_the_store_is_bounded() -> None:
+    full = Pins({"lab": tuple(PublicKey(i.to_bytes(8, "big"), bytes(32)) for i in range(10_000))})
+    with pytest.raises(InvalidInput, match="10,000 keys"):
+        full.adding("lab", KEY.public)
