@@ -190,6 +190,23 @@ def test_stripping_the_signature_is_refused_and_any_one_way_that_brings_it_is_en
     assert parse_signature(record.read_bytes()) == parse_signature(release.signed)
 
 
+def test_stripping_what_is_kept_here_by_handing_over_another_signature_fails(lab: Lab) -> None:
+    """Nobody is pinned yet, so nothing can be judged: a stranger's signature does not replace the one that is kept."""
+    release = lab.signed(1)
+    lab.accepts(release, "--name", NAME)
+    junk = lab.signed(9, key=SecretKey.generate())
+    lab.accepts(junk, "--name", NAME)
+    lab.accepts(stripped(release), "--name", NAME)
+    lab.pin()
+    assert lab.accepts(NAME)["signature"]["state"] == "pinned"
+
+
+def test_stripping_the_manifest_from_what_a_named_key_must_have_signed_is_refused(lab: Lab) -> None:
+    release = lab.signed(1)
+    bare = replace(release, metainfo=with_manifest(release.metainfo, None))
+    lab.refuses(bare, "carries no manifest", arguments=("--trust-magnet", "--trust", lab.key.public.line))
+
+
 # --- rollback, freeze ------------------------------------------------------------------------------------------------
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from hostile import NAME, refused
+from hostile import NAME, flip_byte, peer_of, refused, release_of, serving_release
 from running import CommandLine, CommandLineHere
 from weightswarm.errors import InvalidInput, StorageFailure, Untrusted
 from weightswarm.magnet import parse_magnet
 from weightswarm.manifest import FileEntry, Manifest, with_revision
 from weightswarm.metainfo import parse_metainfo
+from weightswarm.publishing import Signer, sign_release
 from weightswarm.signing import PublicKey, ReleaseStatement, SecretKey, Signature, parse_signature, rotate
 from weightswarm.trusting import (
     Leave,
@@ -292,6 +293,33 @@ def test_publishing_with_a_key_changes_no_hash_and_signing_again_renews_every_pl
     cli.ok("trust", "add", "org", KEY.public.line)
     shown_json = cli.ok("show", manifest, "--json").json["signature"]
     assert shown_json == {"state": "pinned", "key_id": KEY.public.shown_key_id, "version": 4, "expires": None}
+
+
+def test_a_signature_beside_what_is_written_over_with_another_manifest_goes(
+    cli: CommandLine, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.key").write_bytes(KEY.to_bytes(None))
+    publish = ("publish", model, "--name", NAME, "--revision", "ab" * 20, "-o", "out", "--add-to", "registry")
+    cli.ok(*publish, "--key", "lab.key")
+    cli.ok(*publish)
+    assert len(list(tmp_path.glob("*/**/*.minisig"))) == 2, "the same manifest is still signed"
+    cli.ok(*publish, "--license", "another")
+    assert list(tmp_path.glob("*/**/*.minisig")) == []
+
+
+def test_a_plain_folder_keeps_the_signature_through_a_repair(cli: CommandLine, model: Path, tmp_path: Path) -> None:
+    release = sign_release(release_of(model), Signer(KEY, 2))
+    cli.ok("trust", "add", "org", KEY.public.line)
+    with serving_release(release) as magnet:
+        signed = str(replace(parse_magnet(magnet), signature=release.magnet().signature))
+        cli.ok("fetch", signed, "--local-dir", "plain", "--timeout", "20")
+        flip_byte(tmp_path / "plain" / "model.safetensors")
+        refused_by_name = cli("verify", "plain")
+        assert refused_by_name.code == 3
+        cli.ok("verify", "plain", "--repair", "--peer", peer_of(magnet), "--timeout", "20")
+    assert f"Signed by key {KEY.public.shown_key_id} (pinned, version 2)" in cli.ok("verify", "plain").stderr
+    (tmp_path / "plain" / ".weightswarm" / "manifest.json.minisig").unlink()
+    assert cli("verify", "plain").code == 3
 
 
 def test_signing_says_what_it_lacks(cli: CommandLine, model: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from weightswarm.cache.destination import VerifiedFiles, by_folder, check_free, move_verified
 from weightswarm.errors import ContentMismatch
 from weightswarm.manifest import FileEntry, Manifest
-from weightswarm.storage import OpenFolder, storage_errors
+from weightswarm.storage import OpenFolder, drop_signature_of_another, storage_errors
 from weightswarm.verifying import Expectation, check_file
 
 MANIFEST_FILE = Path(".weightswarm") / "manifest.json"
@@ -70,8 +70,7 @@ class LocalFolder:
                     folder.sync()
             with top.descend(MANIFEST_FILE.parent) as kept:
                 kept.write(TORRENT_FILE.name, files.torrent)
+                drop_signature_of_another(kept, MANIFEST_FILE.name, self.manifest.to_bytes())
                 kept.write(MANIFEST_FILE.name, self.manifest.to_bytes())
                 if files.signature is not None:
                     kept.write(SIGNATURE_FILE.name, files.signature)
-                else:
-                    kept.unlink(SIGNATURE_FILE.name)

@@ -135,11 +135,14 @@ def publish_command(
         click.echo(json.dumps(document, indent=2))
         return
     if not quiet:
+        beside = "" if signer is None else " with its .minisig"
+        if published.model_sig_path is not None:
+            beside += f", {_short(published.model_sig_path)}"
         signed = "" if signer is None else f", signed by key {signer.key.public.shown_key_id}"
         click.echo(
             f"{manifest.name}@{manifest.revision[:8]}: {len(manifest.files):,} files,"
             f" {size_text(manifest.total_size)}{signed}\n"
-            f"Wrote {_short(published.manifest_path)} and {_short(published.torrent_path)}",
+            f"Wrote {_short(published.manifest_path)}{beside} and {_short(published.torrent_path)}",
             err=True,
         )
     click.echo(str(published.magnet))

@@ -23,7 +23,7 @@ from weightswarm.cache import (
     save_signature,
     utc_now,
 )
-from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest
+from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest, WeightswarmError
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, selected_globs, sort_out
@@ -218,14 +218,21 @@ class _Fetch:
         self._vouched = self._vouch(record.manifest, metainfo, keep=True)
         self._check_model_sig(record.manifest, None)
         if self._vouched.signature not in (None, record.signature):
-            with hold(record.repository.lock):
-                save_signature(replace(record, signature=self._vouched.signature))
+            self._keep_signature(replace(record, signature=self._vouched.signature))
         path = record.repository.snapshot(record.manifest.revision)
         if self.options.only_safe:
             # Who placed it may have had no such wish.
             self._announce_code(entries)
             self._check_contents({entry.path: path / entry.path for entry in entries})
         return self._result(path, record.repository.name, record.manifest, record.complete, verified=record.verified)
+
+    def _keep_signature(self, record: ReleaseRecord) -> None:
+        """Put a newer signature with a release that is there; a cache that cannot be written to is no obstacle."""
+        try:
+            with hold(record.repository.lock):
+                save_signature(record)
+        except WeightswarmError as error:
+            self.report(Note(f"Its newer signature could not be kept: {error}"))
 
     # --- what it is ----------------------------------------------------------------------------------------------
 
@@ -301,7 +308,7 @@ class _Fetch:
 
     def _vouch(self, manifest: Manifest | None, metainfo: Metainfo, *, keep: bool) -> Vouched:
         kept = None if self.wanted.record is None else self.wanted.record.signature
-        files = (self.options.signature, self.wanted.signature, metainfo.signature, kept)
+        files = (self.options.signature, kept, self.wanted.signature, metainfo.signature)
         return self._voucher.vouch(manifest, self._given, files, self.wanted.magnet.signature, keep=keep)
 
     def _name(self, metainfo: Metainfo) -> str:

@@ -26,7 +26,9 @@ from weightswarm.trusting import (
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """What was decided. `name` is None when nobody vouches for one; `signature` is what to keep with the release."""
+    """What was decided. `name` is None when nobody vouches for one; `signature` is what to keep with the release:
+    the one that counts, or where none can be judged the first, so that a stranger's does not replace one that is kept.
+    """
 
     name: str | None
     standing: Standing
@@ -57,6 +59,8 @@ class Voucher:
         With `keep` the store learns the version, and the key that the user accepted. Raises `Untrusted`, and
         `StorageFailure` for a store that cannot be read.
         """
+        if manifest is None and self._key is not None:
+            raise Untrusted(f"The torrent carries no manifest that key {self._key.shown_key_id} could have signed")
         signatures = read_signatures(files, link_value)
         name = given or (manifest.name if manifest is not None else None)
         pins = self._store.pins()

@@ -27,7 +27,7 @@ from weightswarm.publishing.remembered import now_ns, recall, remember
 from weightswarm.publishing.scanning import Signature, SourceFile, scan, scan_snapshot, signature_of
 from weightswarm.publishing.signed import Signer, signature_path, usable_signature
 from weightswarm.signing import parse_signature
-from weightswarm.storage import make_real_folder, storage_errors, write_atomically
+from weightswarm.storage import OpenFolder, drop_signature_of_another, make_real_folder, storage_errors, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,8 @@ def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
     stem = f"{release.manifest.name.partition('/')[2]}-{release.manifest.revision[:8]}"
     manifest, torrent = folder / f"{stem}.manifest.json", folder / f"{stem}{kind}.torrent"
     with storage_errors(folder):
+        with OpenFolder.at(folder) as opened:
+            drop_signature_of_another(opened, manifest.name, release.manifest.to_bytes())
         write_atomically(manifest, release.manifest.to_bytes())
         if release.signed is not None:
             write_atomically(signature_path(manifest), release.signed)

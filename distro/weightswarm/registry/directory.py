@@ -37,7 +37,7 @@ from weightswarm.registry.listing import (
     choose_torrent,
     documents_of,
 )
-from weightswarm.storage import write_atomically
+from weightswarm.storage import OpenFolder, drop_signature_of_another, write_atomically
 
 MAIN = "main"
 
@@ -138,6 +138,9 @@ class DirectoryRegistry:
                 VERSION: None if entry.version is None else f"{entry.version}\n".encode(),
                 MAGNET: str(entry.magnet).encode() + b"\n",
             }
+            if entry.manifest is not None:
+                with OpenFolder.at(folder) as opened:
+                    drop_signature_of_another(opened, MANIFEST, entry.manifest)
             for name, data in documents.items():
                 if data is not None:
                     write_atomically(folder / name, data)

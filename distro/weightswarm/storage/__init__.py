@@ -11,7 +11,13 @@ from weightswarm.storage.files import (
     storage_errors,
     sync_file_system,
 )
-from weightswarm.storage.folders import OpenFolder, make_real_folder, remove_tree, write_atomically
+from weightswarm.storage.folders import (
+    OpenFolder,
+    drop_signature_of_another,
+    make_real_folder,
+    remove_tree,
+    write_atomically,
+)
 from weightswarm.storage.locks import hold_lock, hold_lock_if_free
 from weightswarm.storage.paths import is_file, is_folder, looks_like_path, user_path
 
@@ -20,6 +26,7 @@ __all__ = [
     "OpenFolder",
     "allocated_bytes",
     "clone_or_copy",
+    "drop_signature_of_another",
     "free_bytes",
     "hold_lock",
     "hold_lock_if_free",

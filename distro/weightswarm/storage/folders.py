@@ -185,6 +185,16 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         folder.write(path.name, data, mode=mode)
 
 
+def drop_signature_of_another(folder: OpenFolder, name: str, data: bytes) -> None:
+    """Remove the signature beside a file unless that holds `data` already: what follows is another file."""
+    status = folder.status(name)
+    if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == len(data):
+        with os.fdopen(folder.open_file(name), "rb") as file:
+            if file.read(len(data) + 1) == data:
+                return
+    folder.unlink(f"{name}.minisig")
+
+
 def make_real_folder(folder: Path, below: Path | None = None) -> None:
     """Create `folder` and its parents. Below `below`, a component that is a link (or no folder) is refused.
 
