@@ -18,7 +18,10 @@ from hostile import NAME, NOWHERE, contents, http_folder, listing, place, refuse
 from running import COMMAND, CommandLine
 from weightswarm.cli.main import weightswarm
 
-COMMANDS = ("publish", "seed", "fetch", "verify", "search", "show", "index", "ls", "rm", "prune", "demo")
+COMMANDS = (
+    "publish", "seed", "fetch", "verify", "search", "show", "index", "sign", "key", "trust", "ls", "rm", "prune",
+    "demo",
+)  # fmt: skip
 
 
 @pytest.fixture

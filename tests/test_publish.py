@@ -298,6 +298,8 @@ def test_the_result_goes_where_it_was_told(cli: CommandLine, model: Path, tmp_pa
         "magnet": outcome.result,
         "info_hash_v1": parse_magnet(outcome.result).info_hash.v1,
         "info_hash_v2": parse_magnet(outcome.result).info_hash.v2,
+        "key_id": None,
+        "model_sig": None,
         "manifest": f"deep/down/model-{revision[:8]}.manifest.json",
         "torrent": f"deep/down/model-{revision[:8]}.torrent",
         "files": 4,

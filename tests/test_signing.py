@@ -216,6 +216,8 @@ def test_no_flipped_bit_of_a_signature_verifies(figure: Callable[[str, float], N
     signature = KEY.sign(b"data", "weightswarm name=org/model revision=00 version=1")
     link = base64.urlsafe_b64decode(signature.to_link_value() + "==")
     assert parse_link_value(signature.to_link_value()) == signature
+    assert KEY.public.verifies(b"data", signature)
+    assert not KEY.public.verifies(b"datA", signature)
     tried = 0
     for position in range(len(link)):
         for bit in (0, 3, 7):

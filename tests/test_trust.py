@@ -67,7 +67,7 @@ def judged(
 
 
 def test_rule_2_no_signature_or_no_manifest_is_refused_and_names_the_keys_that_would_count() -> None:
-    with pytest.raises(Untrusted, match=KEY.public.shown_key_id) as unsigned:
+    with pytest.raises(Untrusted, match=f"is not signed, and key {KEY.public.shown_key_id} is pinned") as unsigned:
         judged()
     assert unsigned.value.key_ids == (KEY.public.shown_key_id,)
     with pytest.raises(Untrusted):

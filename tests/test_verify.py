@@ -190,6 +190,7 @@ def test_a_partial_release_is_verified_as_far_as_it_was_fetched(cli: CommandLine
         "findings": [],
         "code": [],
         "repaired": [],
+        "signature": {"state": "unsigned", "key_id": None, "version": 0, "expires": None},
     }
 
 

@@ -27,7 +27,13 @@ from weightswarm.publishing.remembered import now_ns, recall, remember
 from weightswarm.publishing.scanning import Signature, SourceFile, scan, scan_snapshot, signature_of
 from weightswarm.publishing.signed import Signer, signature_path, usable_signature
 from weightswarm.signing import parse_signature
-from weightswarm.storage import OpenFolder, drop_signature_of_another, make_real_folder, storage_errors, write_atomically
+from weightswarm.storage import (
+    OpenFolder,
+    drop_signature_of_another,
+    make_real_folder,
+    storage_errors,
+    write_atomically,
+)
 
 
 @dataclass(frozen=True, slots=True)
