@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,26 +135,29 @@ class Authority:
         (folder / "leaf.key").write_bytes(pem_of(self.leaf_key))
 
     def issue(
-        self, subject: str, key: Any, issuer: str, issuer_key: Any, *, ca: bool = False, signs: bool = True
-    ) -> x509.Certificate:
-        """Issue a certificate."""
+        self, subject: str, key: Any, issuer: str, issuer_key: Any, *, ca: bool = False, signs: bool = True,
+        issues: bool | None = None, depth: int | None = None, aged: int = 30, days: int = 1, narrow: bool = False,
+    ) -> x509.Certificate:  # fmt: skip
+        """Issue a certificate; `issues` is its key's use, `depth` how many authorities it may have below it."""
 
         def name(text: str) -> x509.Name:
             return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
-        usage = x509.KeyUsage(signs, False, False, False, False, ca, False, False, False)
-        return (
+        usage = x509.KeyUsage(signs, False, False, False, False, ca if issues is None else issues, False, False, False)
+        builder = (
             x509.CertificateBuilder()
             .subject_name(name(subject))
             .issuer_name(name(issuer))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self.now)
-            .not_valid_after(self.now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca, None), critical=True)
+            .not_valid_before(self.now - timedelta(days=aged))
+            .not_valid_after(self.now + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca, depth), critical=True)
             .add_extension(usage, critical=True)
-            .sign(issuer_key, hashes.SHA256())
         )
+        if narrow:
+            builder = builder.add_extension(x509.NameConstraints([x509.DNSName("example.org")], None), critical=True)
+        return builder.sign(issuer_key, hashes.SHA256())
 
 
 def with_chain(signature: bytes, *chain: x509.Certificate) -> bytes:
@@ -188,14 +192,20 @@ def test_a_chain_that_must_not_count_is_refused(tmp_path: Path, figure: Callable
     root = pki.root.public_bytes(serialization.Encoding.PEM)
     signed = sign_files(FILES, "model", pem_of(pki.leaf_key), never)
     assert verify_oms(with_chain(signed, pki.leaf, pki.middle), ca_pem=root).files == dict(FILES)
-    no_ca = pki.issue("middle", pki.middle_key, "root", pki.root_key)
+
+    def middle(**what: Any) -> x509.Certificate:
+        return pki.issue("middle", pki.middle_key, "root", pki.root_key, **what)
+
     forged = pki.issue("lab", pki.leaf_key, "middle", pki.leaf_key)
     no_signer = pki.issue("lab", pki.leaf_key, "middle", pki.middle_key, signs=False)
     other_key = pki.issue("lab", pki.middle_key, "middle", pki.middle_key)
     own_root = pki.issue("root", pki.leaf_key, "root", pki.leaf_key, ca=True)
     chains = {
         "no link to the root": (pki.leaf,),
-        "an issuer that is no authority": (pki.leaf, no_ca),
+        "an issuer that is no authority": (pki.leaf, middle(issues=True)),
+        "an issuer whose key may not issue": (pki.leaf, middle(ca=True, issues=False)),
+        "an issuer that had expired": (pki.leaf, middle(ca=True, aged=60, days=-40)),
+        "an issuer for other names alone": (pki.leaf, middle(ca=True, narrow=True)),
         "a signature by another issuer": (forged, pki.middle),
         "a certificate not for signing": (no_signer, pki.middle),
         "another key's certificate": (other_key, pki.middle),
@@ -207,7 +217,10 @@ def test_a_chain_that_must_not_count_is_refused(tmp_path: Path, figure: Callable
             pytest.fail(what)
     with pytest.raises(InvalidSignature):
         verify_oms(with_chain(signed), ca_pem=root)
-    figure("certificate chains refused", len(chains) + 1)
+    shallow = pki.issue("root", pki.root_key, "root", pki.root_key, ca=True, depth=0)
+    with pytest.raises(Untrusted):
+        verify_oms(with_chain(signed, pki.leaf, pki.middle), ca_pem=shallow.public_bytes(serialization.Encoding.PEM))
+    figure("certificate chains refused", len(chains) + 2)
 
 
 # --- what is malformed -----------------------------------------------------------------------------------------------
@@ -266,6 +279,19 @@ def test_a_statement_that_is_not_what_this_program_knows_is_refused_even_when_si
         with pytest.raises(InvalidSignature):
             verify_oms(resigned(key, change), key_pem=public_of(key))
     figure("malformed model.sig refused", len(changes))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"[]", b"{}", b"[" * 100_000, b"[" + b"{}," * 5_000_000 + b"{}]", b"\xff{}"]
+)
+def test_what_is_no_model_sig_is_refused_without_much_memory(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidSignature):
+            verify_oms(data, key_pem=public_of(ec.generate_private_key(ec.SECP256R1())))
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_any_flipped_byte_of_a_model_sig_is_refused_or_changes_nothing(figure: Callable[[str, float], None]) -> None:

@@ -13,25 +13,27 @@ from weightswarm.version import __version__ as __version__
 
 TYPE_CHECKING = False  # to load `typing` takes longer than all of this
 if TYPE_CHECKING:
-    from weightswarm.api import Published, fetch, index, plan_fetch, prepare, publish, search, seed, show, verify
+    from weightswarm.api import Published, fetch, index, plan_fetch, prepare, publish, search, seed, show, sign, verify
     from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.errors import WeightswarmError
     from weightswarm.fetching import FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink, PeerAddress
     from weightswarm.manifest import FileEntry, Manifest
     from weightswarm.progress import Note, Phase, Progress
-    from weightswarm.publishing import PublishOptions, Release
+    from weightswarm.publishing import PublishOptions, Release, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import Network, NetworkOptions
 
 _HOMES = {
-    "api": ("Published", "fetch", "index", "plan_fetch", "prepare", "publish", "search", "seed", "show", "verify"),
+    "api": (
+        "Published", "fetch", "index", "plan_fetch", "prepare", "publish", "search", "seed", "show", "sign", "verify",
+    ),
     "errors": ("WeightswarmError",),
     "fetching": ("FetchOptions", "FetchPlan", "FetchResult"),
     "magnet": ("MagnetLink", "PeerAddress"),
     "manifest": ("FileEntry", "Manifest"),
     "progress": ("Note", "Phase", "Progress"),
-    "publishing": ("PublishOptions", "Release"),
+    "publishing": ("PublishOptions", "Release", "Signer"),
     "checking": ("Verification", "VerifyOptions"),
     "seeding": ("SeedOptions", "SeededRelease"),
     "swarm": ("Network", "NetworkOptions"),
@@ -56,6 +58,7 @@ __all__ = [
     "Release",
     "SeedOptions",
     "SeededRelease",
+    "Signer",
     "Verification",
     "VerifyOptions",
     "WeightswarmError",
@@ -67,6 +70,7 @@ __all__ = [
     "search",
     "seed",
     "show",
+    "sign",
     "verify",
 ]
 

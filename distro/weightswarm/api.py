@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from weightswarm.publishing import ModelSigKey, PublishOptions, Release, Resigned, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import NetworkOptions
+    from weightswarm.trusting import TrustStore
 
 PathLike = str | os.PathLike[str]
 
@@ -195,9 +196,13 @@ def fetch(
     cache_dir: PathLike | None = None,
     registries: Iterable[PathLike] = (),
     options: FetchOptions | None = None,
+    trust_store: PathLike | None = None,
     report: Report = silent,
 ) -> FetchResult:
-    """Fetch a magnet, torrent, info-hash or `org/model[@revision]` into the model cache, every file verified."""
+    """Fetch a magnet, torrent, info-hash or `org/model[@revision]` into the model cache, every file verified.
+
+    `trust_store` is a file with pinned keys, the user's own unless another is named.
+    """
     from weightswarm.fetching import FetchOptions, FetchResult, fetch_source
 
     result = fetch_source(
@@ -205,6 +210,7 @@ def fetch(
         cache=ModelCache(cache_root(cache_dir)),
         registries=all_registries(registries, _reach(options), report),
         options=options or FetchOptions(),
+        trust_store=_store(trust_store),
         report=report,
     )
     assert isinstance(result, FetchResult)
@@ -217,6 +223,7 @@ def plan_fetch(
     cache_dir: PathLike | None = None,
     registries: Iterable[PathLike] = (),
     options: FetchOptions | None = None,
+    trust_store: PathLike | None = None,
     report: Report = silent,
 ) -> FetchPlan:
     """Return what `fetch` would download, reuse and keep; asks the swarm for metadata only."""
@@ -227,6 +234,7 @@ def plan_fetch(
         cache=ModelCache(cache_root(cache_dir)),
         registries=all_registries(registries, _reach(options), report),
         options=options or FetchOptions(),
+        trust_store=_store(trust_store),
         dry_run=True,
         report=report,
     )
@@ -240,6 +248,7 @@ def verify(
     cache_dir: PathLike | None = None,
     registries: Iterable[PathLike] = (),
     options: VerifyOptions | None = None,
+    trust_store: PathLike | None = None,
     report: Report = silent,
 ) -> Verification:
     """Compare a cached `org/model[@revision]`, a snapshot or a folder with its manifest, hashing every byte."""
@@ -250,6 +259,7 @@ def verify(
         cache=ModelCache(cache_root(cache_dir)),
         registries=all_registries(registries, _reach(options), report),
         options=options or VerifyOptions(),
+        trust_store=_store(trust_store),
         report=report,
     )
 
@@ -262,6 +272,7 @@ def show(
     network: NetworkOptions | None = None,
     timeout: float = 60.0,
     offline: bool = False,
+    trust_store: PathLike | None = None,
     report: Report = silent,
 ) -> Description:
     """Describe a magnet, torrent, manifest, name or info-hash without downloading payload; `offline`, ask nobody."""
@@ -281,6 +292,7 @@ def show(
         network=chosen,
         timeout=timeout,
         offline=offline,
+        trust_store=_store(trust_store),
         report=report,
     )
 
@@ -340,6 +352,13 @@ def _registry(location: str, network: Network, report: Report) -> Registry | Non
 
 def _reach(options: FetchOptions | VerifyOptions | None) -> Network:
     return Network.PUBLIC if options is None else options.network.network
+
+
+def _store(path: PathLike | None) -> TrustStore:
+    """Return the trust store in a file, or the user's own."""
+    from weightswarm.trusting import TrustStore, default_store
+
+    return default_store() if path is None else TrustStore(user_path(path))
 
 
 def _check_apart(output: Path, source: PathLike) -> None:

@@ -35,7 +35,6 @@ from weightswarm.trusting import (
     Standing,
     State,
     TrustStore,
-    default_store,
     read_signatures,
     standing_of,
 )
@@ -100,15 +99,14 @@ def verify_target(
     cache: ModelCache,
     registries: Sequence[Registry],
     options: VerifyOptions,
-    trust_store: TrustStore | None = None,
+    trust_store: TrustStore,
     report: Report = silent,
 ) -> Verification:
     """Verify a cached `org/model[@revision]`, a snapshot, or a folder; repair what is wrong when asked to.
 
-    `trust_store` is the user's own unless another is given. Raises `NotFound` for an unknown target or one without a
-    manifest, and what a transfer raises while repairing.
+    Raises `NotFound` for an unknown target or one without a manifest, and what a transfer raises while repairing.
     """
-    pins = (trust_store or default_store()).pins()
+    pins = trust_store.pins()
     subject = _subject(target, cache, registries, options)
     verdict = _verify(subject, options, report)
     repaired: tuple[str, ...] = ()

@@ -131,6 +131,7 @@ def _show_plan(plan: FetchPlan, as_json: bool) -> None:
             "revision": plan.revision or None,
             "target": str(plan.target),
             "download_size": plan.download_size,
+            "signature": asdict(plan.standing),
             "files": files,
         }
         click.echo(json.dumps(document, indent=2))

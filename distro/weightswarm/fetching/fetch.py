@@ -46,7 +46,7 @@ from weightswarm.registry import Registry
 from weightswarm.signing import MAX_BUNDLE_BYTES, OMS_FILE, PublicKey
 from weightswarm.storage import read_bounded, user_path
 from weightswarm.swarm import NetworkOptions, Swarm
-from weightswarm.trusting import Leave, ModelSigDemand, Standing, TrustStore, default_store
+from weightswarm.trusting import UNSIGNED, Leave, ModelSigDemand, Standing, TrustStore
 from weightswarm.verifying import Expectation
 
 DEFAULT_TIMEOUT = 300.0
@@ -110,14 +110,11 @@ def fetch_source(
     cache: ModelCache,
     registries: Sequence[Registry],
     options: FetchOptions,
+    trust_store: TrustStore,
     dry_run: bool = False,
-    trust_store: TrustStore | None = None,
     report: Report = silent,
 ) -> FetchResult | FetchPlan:
-    """Fetch a release, or with `dry_run` return what would be done. Raises `WeightswarmError`s, each step its own.
-
-    `trust_store` is the user's own unless another is given.
-    """
+    """Fetch a release, or with `dry_run` return what would be done. Raises `WeightswarmError`s, each step its own."""
     if options.name is not None:
         parse_model_name(options.name)
     if options.local_dir is not None:
@@ -128,7 +125,7 @@ def fetch_source(
     )
     if not options.trackers:
         wanted = with_public_trackers(wanted, reach, report)
-    return _Fetch(wanted, cache, options, trust_store or default_store(), report).run(dry_run)
+    return _Fetch(wanted, cache, options, trust_store, report).run(dry_run)
 
 
 class _Fetch:
@@ -339,7 +336,7 @@ class _Fetch:
         if manifest is None:
             files = tuple(PlannedFile(FileEntry(f.path, f.size, "", f.pieces_root), "download") for f in metainfo.files)
             name = self._name(metainfo)
-            return FetchPlan(name, "", self.cache.repository(name).snapshots, files)
+            return FetchPlan(name, "", self.cache.repository(name).snapshots, files, UNSIGNED)
         placement = self._placement(metainfo, manifest)
         entries = self._selected(manifest)
         copies = find_copies(self.cache, entries)
@@ -347,7 +344,8 @@ class _Fetch:
             PlannedFile(e, "here" if placement.held(e) else "reuse" if copies.get(e.sha256) else "download")
             for e in entries
         )
-        return FetchPlan(self._name(metainfo), manifest.revision, placement.target, files)
+        standing = UNSIGNED if self._vouched is None else self._vouched.standing
+        return FetchPlan(self._name(metainfo), manifest.revision, placement.target, files, standing)
 
     def _fetch(self, metainfo: Metainfo, manifest: Manifest) -> FetchResult:
         placement = self._placement(metainfo, manifest)

@@ -18,7 +18,7 @@ from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Announcement, Registry
 from weightswarm.signing import MAX_SIGNATURE_BYTES
 from weightswarm.swarm import NetworkOptions, Swarm
-from weightswarm.trusting import UNSIGNED, Standing, TrustStore, default_store, read_signatures, standing_of
+from weightswarm.trusting import UNSIGNED, Standing, TrustStore, read_signatures, standing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,15 @@ def describe_source(
     registries: Sequence[Registry],
     network: NetworkOptions,
     timeout: float,
+    trust_store: TrustStore,
     offline: bool = False,
-    trust_store: TrustStore | None = None,
     report: Report = silent,
 ) -> Description:
     """Describe a magnet, torrent, manifest file, name or info-hash; a magnet's metadata is asked of the swarm.
 
-    With `offline` nobody is asked: a link tells what it says itself, and a URL of a torrent is refused. `trust_store` is
-    the user's own unless another is given.
+    With `offline` nobody is asked: a link tells what it says itself, and a URL of a torrent is refused.
     """
-    pins = (trust_store or default_store()).pins()
+    pins = trust_store.pins()
     if (manifest := _manifest_file(Path(source))) is not None:
         beside = Path(f"{source}.minisig")
         signatures = read_signatures([_head(beside, MAX_SIGNATURE_BYTES)])

@@ -17,6 +17,7 @@ from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.storage import FileIdentity, OpenFolder, allocated_bytes, clone_or_copy, free_bytes, storage_errors
+from weightswarm.trusting import Standing
 from weightswarm.verifying import Expectation, check_file, check_open_file
 
 _MARGIN = 16 * 1024 * 1024
@@ -38,12 +39,13 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class FetchPlan:
-    """What would come, for `--dry-run`. Sizes in bytes."""
+    """What would come, for `--dry-run`. Sizes in bytes; `standing` tells who signed it."""
 
     name: str
     revision: str
     target: Path
     files: tuple[PlannedFile, ...]
+    standing: Standing
 
     @property
     def download_size(self) -> int:
