@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from answering import answering, tree
 from conftest import make_model
 from hostile import place, refused, release_of, serving_release, visible, with_manifest
 from running import CommandLine, CommandLineHere
@@ -99,7 +100,14 @@ def with_signature_of(release: Release, other: Release) -> Release:
     return replace(release, signed=other.signed, metainfo=with_signature(release.metainfo, other.signed))
 
 
-def registry_of(folder: Path, release: Release, peer: MagnetLink, signature: bytes | None, name: str = NAME) -> Path:
+def registry_of(
+    folder: Path,
+    release: Release,
+    peer: MagnetLink,
+    signature: bytes | None,
+    name: str = NAME,
+    version: int | None = None,
+) -> Path:
     """A registry folder that lists a release."""
     entry = RegistryEntry(
         name,
@@ -108,6 +116,7 @@ def registry_of(folder: Path, release: Release, peer: MagnetLink, signature: byt
         release.manifest.to_bytes() if name == release.manifest.name else None,
         release.metainfo.data,
         signature,
+        version,
     )
     DirectoryRegistry(folder).add(entry)
     return folder
@@ -252,6 +261,27 @@ def test_freeze_can_be_taken_on(lab: Lab) -> None:
     lab.pin()
     assert lab.accepts(lab.signed(1, PAST), "--allow-expired")["signature"]["expires"] == PAST
     lab.refuses(NAME, "expired")
+
+
+def test_stripping_rollback_and_a_false_version_over_http_are_refused(lab: Lab, tmp_path: Path) -> None:
+    lab.pin()
+    root = tmp_path / "registry"
+    bare, old, new = lab.release(seed=1), lab.signed(1, seed=1), lab.signed(2, seed=2)
+    with serving_release(bare) as first, serving_release(new) as second, answering(tree(root)) as server:
+        asked = ("--registry", server.url)
+        link, later = parse_magnet(first), parse_magnet(second)
+        registry_of(root, bare, link, None)
+        lab.refuses(NAME, "not signed", arguments=asked)
+        registry_of(root, bare, link, old.signed, version=2)
+        lab.refuses(f"{NAME}@v2", "lists lab/model as version 2", "signed as version 1", arguments=asked)
+        registry_of(root, bare, link, old.signed, version=1)
+        assert lab.accepts(f"{NAME}@v1", *asked)["signature"]["version"] == 1
+        registry_of(root, stripped(new), later, new.signed, version=2)
+        assert lab.accepts(NAME, *asked)["revision"] == new.manifest.revision
+        registry_of(root, bare, link, old.signed, version=1)
+        lab.refuses(NAME, "version 1", "version 2 was seen", arguments=asked)
+        lab.refuses(f"{NAME}@v1", "version 2 was seen", arguments=asked)
+        assert lab.accepts(f"{NAME}@v2", *asked)["signature"]["version"] == 2
 
 
 # --- endless data ----------------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ def test_publish_adds_a_release_and_makes_the_index_again(cli: CommandLine, mode
     assert [line.split()[:3] for line in shown] == [[NAME, first["revision"][:8], "v1"]]
     assert "A small model" in shown[0]
     refused(cli("publish", model, "--name", NAME, "--release-version", "2"), 2, "--add-to")
+    refused(cli("publish", model, "--name", NAME, "--expires", "9d", *add), 2, "--key FILE")
 
 
 ADDING = """

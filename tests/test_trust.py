@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from answering import answering, tree
 from hostile import NAME, flip_byte, peer_of, refused, release_of, serving_release
 from running import CommandLine, CommandLineHere
 from weightswarm.errors import InvalidInput, StorageFailure, Untrusted
@@ -17,6 +18,7 @@ from weightswarm.magnet import parse_magnet
 from weightswarm.manifest import FileEntry, Manifest, with_revision
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.publishing import Signer, sign_release
+from weightswarm.registry.index import parse_index
 from weightswarm.signing import PublicKey, ReleaseStatement, SecretKey, Signature, parse_signature, rotate
 from weightswarm.trusting import (
     Leave,
@@ -57,10 +59,11 @@ def judged(
     manifest: Manifest | None = MANIFEST,
     keys: tuple[PublicKey, ...] = (KEY.public,),
     highest: SeenVersion | None = None,
+    listed: int | None = None,
     leave: Leave = Leave(),  # noqa: B008 (frozen)
 ) -> Signed:
     """Apply the rules."""
-    return admit(name, manifest, signatures, keys, highest, now=NOW, leave=leave)
+    return admit(name, manifest, signatures, keys, highest, now=NOW, leave=leave, listed=listed)
 
 
 # --- the rules, by their numbers -------------------------------------------------------------------------------------
@@ -125,6 +128,14 @@ def test_rule_7_a_version_is_not_below_the_highest_and_means_one_revision() -> N
         assert judged(signature(older), highest=seen, leave=Leave(older=True))
     with pytest.raises(Untrusted, match="was revision"):
         judged(signature(3), highest=SeenVersion(3, "00" * 20))
+
+
+def test_rule_8_a_registry_lists_it_by_the_version_that_was_signed() -> None:
+    assert judged(signature(3), listed=3)
+    assert judged(signature(), listed=3).statement.version == 0, "nothing was signed of a version"
+    with pytest.raises(Untrusted, match="lists lab/model as version 3, and it is signed as version 2"):
+        judged(signature(2), listed=3)
+    assert judged(signature(4), signature(3), listed=3).statement.version == 3
 
 
 def test_what_is_shown_is_worth_no_more_than_the_rules_say() -> None:
@@ -274,6 +285,12 @@ def test_publishing_with_a_key_changes_no_hash_and_signing_again_renews_every_pl
         inside = [parse_metainfo(path.read_bytes()).signature for path in (torrent, listed / "release.torrent")]
         return [*(path.read_bytes() for path in found), *(each for each in inside if each is not None)]
 
+    def versions() -> list[int | None]:
+        index = parse_index((tmp_path / "registry" / "index.json").read_bytes())
+        assert all("manifest.json.minisig" in release.documents for release in index)
+        return [release.version for release in index]
+
+    assert versions() == [3]
     first = places()
     assert len(first) == 4
     assert len(set(first)) == 1
@@ -288,11 +305,27 @@ def test_publishing_with_a_key_changes_no_hash_and_signing_again_renews_every_pl
     assert len(set(places())) == 1
     assert places()[0] != first[0]
     assert (listed / "magnet.txt").read_text().count("x.sig=") == 1
-    shown = cli.ok("show", NAME, "--registry", "registry").stdout
-    assert f"key {KEY.public.shown_key_id} (not pinned, so not checked, version 4)" in shown
+    assert versions() == [4], "signed as another version, it is listed as that"
+    refused(cli("show", f"{NAME}@v3", "--registry", "registry", "--offline"), 1, "has no revision v3")
+    with answering(tree(tmp_path / "registry")) as server:
+        for place in ("registry", server.url):
+            shown = cli.ok("show", f"{NAME}@v4", "--registry", place).stdout
+            assert f"key {KEY.public.shown_key_id} (not pinned, so not checked, version 4)" in shown
     cli.ok("trust", "add", "org", KEY.public.line)
     shown_json = cli.ok("show", manifest, "--json").json["signature"]
     assert shown_json == {"state": "pinned", "key_id": KEY.public.shown_key_id, "version": 4, "expires": None}
+
+
+def test_a_fetched_release_that_is_listed_again_brings_its_signature_and_version_along(
+    cli: CommandLine, model: Path, tmp_path: Path
+) -> None:
+    release = sign_release(release_of(model), Signer(KEY, 5))
+    with serving_release(release) as magnet:
+        signed = replace(parse_magnet(magnet), signature=release.magnet().signature)
+        cli.ok("fetch", str(signed), "--name", NAME, "--timeout", "20")
+    cli.ok("publish", NAME, "-o", "out", "--add-to", "registry")
+    (listed,) = parse_index((tmp_path / "registry" / "index.json").read_bytes())
+    assert (listed.version, "manifest.json.minisig" in listed.documents) == (5, True)
 
 
 def test_a_signature_beside_what_is_written_over_with_another_manifest_goes(

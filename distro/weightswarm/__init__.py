@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": (
-        "Published", "fetch", "index", "plan_fetch", "prepare", "publish", "search", "seed", "show", "sign", "verify",
+        "Published",
+        "fetch",
+        "index",
+        "plan_fetch",
+        "prepare",
+        "publish",
+        "search",
+        "seed",
+        "show",
+        "sign",
+        "verify",
     ),
     "errors": ("WeightswarmError",),
     "fetching": ("FetchOptions", "FetchPlan", "FetchResult"),

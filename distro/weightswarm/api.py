@@ -77,6 +77,8 @@ def publish(
     """
     from weightswarm.publishing import check_output, model_sig_path, signed_version, write_release
 
+    if signer is not None and release_version is not None and signer.version != release_version:
+        raise InvalidInput(f"The release is version {release_version}, and signed as version {signer.version}")
     for folder in (output, registry):
         if folder is not None:
             _check_apart(user_path(folder), source)
@@ -186,7 +188,8 @@ def sign(
     """Sign a manifest file, a torrent file or `org/model[@revision]`, or renew its signature; the info-hash stays."""
     from weightswarm.publishing import sign_published
 
-    found = [DirectoryRegistry(user_path(folder)) for folder in registries]
+    # What a URL serves is signed in its folder.
+    found = [DirectoryRegistry(user_path(folder)) for folder in registries if not is_url(os.fspath(folder))]
     return sign_published(str(source), signer, cache=ModelCache(cache_root(cache_dir)), registries=found)
 
 

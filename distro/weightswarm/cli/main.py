@@ -20,7 +20,6 @@ _COMMANDS = {
     "search": "Look a model up in the registries.",
     "show": "Tell what a magnet, torrent, manifest or name holds.",
     "index": "Make a registry's index again.",
-    "index": "Make a registry's index again.",
     "sign": "Sign a release, or renew its signature.",
     "key": "Make and show signing keys.",
     "trust": "Pin the keys that must have signed whose models.",

@@ -306,7 +306,8 @@ class _Fetch:
     def _vouch(self, manifest: Manifest | None, metainfo: Metainfo, *, keep: bool) -> Vouched:
         kept = None if self.wanted.record is None else self.wanted.record.signature
         files = (self.options.signature, kept, self.wanted.signature, metainfo.signature)
-        return self._voucher.vouch(manifest, self._given, files, self.wanted.magnet.signature, keep=keep)
+        link_value, listed = self.wanted.magnet.signature, self.wanted.version
+        return self._voucher.vouch(manifest, self._given, files, link_value, listed=listed, keep=keep)
 
     def _name(self, metainfo: Metainfo) -> str:
         """Who says what it is called: the user or a registry, a pinned key, whoever placed it before, or nobody."""

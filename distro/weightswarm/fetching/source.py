@@ -29,8 +29,8 @@ class Wanted:
     chose vouches for it: a registry, or the cache.
 
     `manifest` is what that registry says the files are; a torrent that says otherwise is refused. `record` is the
-    same torrent's release in the cache, where it is there already, whole or in part. `signature` is the registry's,
-    `listed` the registry's own link: who configured that registry named what it lists.
+    same torrent's release in the cache, where it is there already, whole or in part. `signature` and
+    `version` are the registry's, `listed` the registry's own link: who configured that registry named what it lists.
 
     `pasted` is the link as the user gave it, `announcement` what the registry knows of a torrent without a manifest.
     """
@@ -42,6 +42,7 @@ class Wanted:
     manifest: bytes | None = None
     record: ReleaseRecord | None = None
     signature: bytes | None = None
+    version: int | None = None
     listed: MagnetLink | None = None
     pasted: PastedLink | None = None
     announcement: Announcement | None = None
@@ -168,6 +169,7 @@ def _known(wanted: Wanted, registries: Sequence[Registry], cache: ModelCache) ->
         entry.manifest,
         record,
         entry.signature,
+        entry.version,
         entry.magnet,
         wanted.pasted,
         entry.announcement,
@@ -228,6 +230,7 @@ def _of_name(source: str, registries: Sequence[Registry], cache: ModelCache) -> 
             revision=entry.revision,
             manifest=entry.manifest,
             signature=entry.signature,
+            version=entry.version,
             listed=entry.magnet,
             announcement=entry.announcement,
         )

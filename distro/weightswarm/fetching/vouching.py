@@ -52,9 +52,11 @@ class Voucher:
         files: Iterable[bytes | None],
         link_value: str | None,
         *,
+        listed: int | None,
         keep: bool,
     ) -> Vouched:
-        """Decide. `given` is the name on the user's or a registry's word; `files` and `link_value` are the signatures.
+        """Decide. `given` is the name on the user's or a registry's word; `files` and `link_value` are the signatures,
+        `listed` the version by which a registry lists it.
 
         With `keep` the store learns the version, and the key that the user accepted. Raises `Untrusted`, and
         `StorageFailure` for a store that cannot be read.
@@ -69,7 +71,7 @@ class Voucher:
             standing = UNSIGNED if manifest is None else standing_of(manifest, signatures, keys)
             self._tell(standing)
             return Vouched(given, standing, signatures[0].to_bytes() if signatures else None)
-        signed = self._admit(name, manifest, signatures, keys)
+        signed = self._admit(name, manifest, signatures, keys, listed)
         if keep:
             self._keep(name, signed, signed.key in pins.for_name(name))
         self._tell(signed.standing)
@@ -93,10 +95,15 @@ class Voucher:
         return (self._key,)
 
     def _admit(
-        self, name: str, manifest: Manifest | None, signatures: tuple[Signature, ...], keys: tuple[PublicKey, ...]
+        self,
+        name: str,
+        manifest: Manifest | None,
+        signatures: tuple[Signature, ...],
+        keys: tuple[PublicKey, ...],
+        listed: int | None,
     ) -> Signed:
         highest = self._store.seen().highest(name, keys)
-        return admit(name, manifest, signatures, keys, highest, now=utc_now(), leave=self._leave)
+        return admit(name, manifest, signatures, keys, highest, now=utc_now(), leave=self._leave, listed=listed)
 
     def _keep(self, name: str, signed: Signed, pinned: bool) -> None:
         if not pinned:

@@ -18,6 +18,7 @@ from weightswarm.magnet.links import (
     PeerAddress,
     exact_length,
     link_of,
+    signature_value,
     split_link,
 )
 from weightswarm.magnet.selection import FileSelection
@@ -175,4 +176,5 @@ _READERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "xl": ("size", exact_length),
     "so": ("file selection", FileSelection.parse),
     "x.pe": ("peer", _peer),
+    "x.sig": ("signature", signature_value),
 }

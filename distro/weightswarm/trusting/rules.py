@@ -9,6 +9,8 @@
 6. It has not expired, unless the user takes that on.
 7. Its version is not below the highest seen of this model under the keys that are pinned now, nor does it give that
    version's number to another revision; unless the user takes that on.
+8. Where a registry lists it by a version, and the signature states one, that is the same: a name asked for as `@v3`
+   brings what was signed as version 3.
 A release that passes may be called what its manifest says.
 """
 
@@ -114,10 +116,12 @@ def admit(
     *,
     now: str,
     leave: Leave,
+    listed: int | None = None,
 ) -> Signed:
     """Return the signature by which a release may stand under the pinned `name`. Raises `Untrusted`, saying why not.
 
-    `now` is UTC, `2026-01-31T00:00:00Z`; `manifest` is None for a torrent without one. Where several signatures
+    `now` is UTC, `2026-01-31T00:00:00Z`; `manifest` is None for a torrent without one; `listed` is the version by which
+    a registry lists it. Where several signatures
     verify, the newest that passes counts.
     """
     ids = tuple(key.shown_key_id for key in keys)
@@ -149,6 +153,7 @@ def admit(
             _check_subject(each, manifest, ids)
             _check_expiry(each, name, ids, now, leave)
             _check_version(each, manifest, ids, highest, leave)
+            _check_listed(each, name, ids, listed)
         except Untrusted as error:
             refusal = refusal or error
         else:
@@ -224,4 +229,14 @@ def _check_version(
             f" {highest.revision[:8]} before",
             key_ids=ids,
             hint=f"{_NOTHING}; ask the publisher which is right: --allow-older takes it all the same",
+        )
+
+
+def _check_listed(signed: Signed, name: str, ids: tuple[str, ...], listed: int | None) -> None:
+    version = signed.statement.version
+    if listed is not None and version not in (0, listed):
+        raise Untrusted(
+            f"The registry lists {name} as version {listed}, and it is signed as version {version}",
+            key_ids=ids,
+            hint=f"{_NOTHING}; somebody may be serving another release than was asked for",
         )
