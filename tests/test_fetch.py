@@ -356,6 +356,7 @@ def test_a_dry_run_lists_what_would_come_and_writes_nothing(
         "name": NAME,
         "revision": release.manifest.revision,
         "target": str(hub / REPOSITORY / "snapshots" / release.manifest.revision),
+        "signature": {"state": "unsigned", "key_id": None, "version": 0, "expires": None},
         "download_size": 3_000_001 + 23,
         "files": [
             {"path": "config.json", "size": 23, "source": "download", "code": None},

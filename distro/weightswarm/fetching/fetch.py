@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from weightswarm.cache import (
@@ -26,6 +26,7 @@ from weightswarm.cache import (
 from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest, WeightswarmError
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
+from weightswarm.fetching.options import FetchOptions, FetchResult
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, selected_globs, sort_out
 from weightswarm.fetching.source import (
     Wanted,
@@ -43,65 +44,11 @@ from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_m
 from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Registry
-from weightswarm.signing import MAX_BUNDLE_BYTES, OMS_FILE, PublicKey
+from weightswarm.signing import MAX_BUNDLE_BYTES, OMS_FILE
 from weightswarm.storage import read_bounded, user_path
-from weightswarm.swarm import NetworkOptions, Swarm
-from weightswarm.trusting import UNSIGNED, Leave, ModelSigDemand, Standing, TrustStore
+from weightswarm.swarm import Swarm
+from weightswarm.trusting import UNSIGNED, Leave, TrustStore
 from weightswarm.verifying import Expectation
-
-DEFAULT_TIMEOUT = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class FetchOptions:
-    """What the user may choose. `timeout` is the seconds without any progress after which it gives up.
-
-    `name` is the user's own word for what the release may be called. `manifest` holds a manifest's bytes that the
-    torrent must agree with, `signature` a minisign signature of it. `trust_magnet` lets a torrent without a manifest
-    through, on its pieces' word. `trust` is a key that the user accepts for this release: its name is then pinned.
-    `allow_older` and `allow_expired` take on a version below one seen before, a signature that has expired.
-    `model_sig` is what an OpenSSF signature must be. `only_safe` refuses files that may run code when they are loaded;
-    `allow_malformed` takes weights that break their own format.
-    """
-
-    name: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    local_dir: Path | None = None
-    set_main: bool = False
-    trust_magnet: bool = False
-    only_safe: bool = False
-    allow_malformed: bool = False
-    manifest: bytes | None = None
-    signature: bytes | None = None
-    trust: PublicKey | None = None
-    allow_older: bool = False
-    allow_expired: bool = False
-    model_sig: ModelSigDemand | None = None
-    trackers: tuple[str, ...] = ()
-    web_seeds: tuple[str, ...] = ()
-    timeout: float = DEFAULT_TIMEOUT
-    network: NetworkOptions = field(default_factory=NetworkOptions)
-
-
-@dataclass(frozen=True, slots=True)
-class FetchResult:
-    """Where a release is. `path` is the snapshot (or the local folder); sizes in bytes.
-
-    `complete` is false when only some of the release's files are there. `verified_before` is the UTC time of the last
-    verification when everything was there already and nothing was read now. `standing` tells who signed it.
-    """
-
-    path: Path
-    name: str
-    revision: str
-    complete: bool
-    size: int
-    downloaded: int
-    reused: int
-    manifest: Manifest
-    standing: Standing
-    verified_before: str | None = None
 
 
 def fetch_source(

@@ -1,0 +1,65 @@
+"""What may be chosen of a fetch, and what came of it. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weightswarm.manifest import Manifest
+from weightswarm.signing import PublicKey
+from weightswarm.swarm import NetworkOptions
+from weightswarm.trusting import ModelSigDemand, Standing
+
+DEFAULT_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """What the user may choose. `timeout` is the seconds without any progress after which it gives up.
+
+    `name` is the user's own word for what the release may be called. `manifest` holds a manifest's bytes that the
+    torrent must agree with, `signature` a minisign signature of it. `trust_magnet` lets a torrent without a manifest
+    through, on its pieces' word. `trust` is a key that the user accepts for this release: its name is then pinned.
+    `allow_older` and `allow_expired` take on a version below one seen before, a signature that has expired.
+    `model_sig` is what an OpenSSF signature must be. `only_safe` refuses files that may run code when they are loaded;
+    `allow_malformed` takes weights that break their own format.
+    """
+
+    name: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    local_dir: Path | None = None
+    set_main: bool = False
+    trust_magnet: bool = False
+    only_safe: bool = False
+    allow_malformed: bool = False
+    manifest: bytes | None = None
+    signature: bytes | None = None
+    trust: PublicKey | None = None
+    allow_older: bool = False
+    allow_expired: bool = False
+    model_sig: ModelSigDemand | None = None
+    trackers: tuple[str, ...] = ()
+    web_seeds: tuple[str, ...] = ()
+    timeout: float = DEFAULT_TIMEOUT
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """Where a release is. `path` is the snapshot (or the local folder); sizes in bytes.
+
+    `complete` is false when only some of the release's files are there. `verified_before` is the UTC time of the last
+    verification when everything was there already and nothing was read now. `standing` tells who signed it.
+    """
+
+    path: Path
+    name: str
+    revision: str
+    complete: bool
+    size: int
+    downloaded: int
+    reused: int
+    manifest: Manifest
+    standing: Standing
+    verified_before: str | None = None
