@@ -12,14 +12,22 @@ import pytest
 
 from answering import answering, tree
 from hostile import NAME, flip_byte, peer_of, refused, release_of, serving_release
-from running import CommandLine, CommandLineHere
+from running import CommandLine, CommandLineHere, Seeder
 from weightswarm.errors import InvalidInput, StorageFailure, Untrusted
 from weightswarm.magnet import parse_magnet
 from weightswarm.manifest import FileEntry, Manifest, with_revision
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.publishing import Signer, sign_release
 from weightswarm.registry.index import parse_index
-from weightswarm.signing import PublicKey, ReleaseStatement, SecretKey, Signature, parse_signature, rotate
+from weightswarm.signing import (
+    PublicKey,
+    ReleaseStatement,
+    SecretKey,
+    Signature,
+    parse_link_value,
+    parse_signature,
+    rotate,
+)
 from weightswarm.trusting import (
     Leave,
     Pins,
@@ -326,6 +334,21 @@ def test_a_fetched_release_that_is_listed_again_brings_its_signature_and_version
     cli.ok("publish", NAME, "-o", "out", "--add-to", "registry")
     (listed,) = parse_index((tmp_path / "registry" / "index.json").read_bytes())
     assert (listed.version, "manifest.json.minisig" in listed.documents) == (5, True)
+
+
+def test_what_is_seeded_with_a_key_prints_a_signed_magnet(
+    cli: CommandLine, seeder: Seeder, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.key").write_bytes(KEY.to_bytes("secret"))
+    seeding = seeder(
+        model, "--name", NAME, "--key", "lab.key", "--release-version", "2", WEIGHTSWARM_KEY_PASSPHRASE="secret"
+    )
+    made = parse_link_value(parse_magnet(seeding.magnet).signature or "")
+    assert KEY.public.verifies(release_of(model).manifest.to_bytes(), made)
+    assert made.trusted_comment.endswith(" version=2")
+    cli.ok("trust", "add", "org", KEY.public.line)
+    assert cli.ok("fetch", seeding.magnet, "--timeout", "20", "--dry-run", "--json").json["signature"]["version"] == 2
+    assert not (tmp_path / "user-config" / "weightswarm" / "trust.seen.json").exists(), "a dry run learns nothing"
 
 
 def test_a_signature_beside_what_is_written_over_with_another_manifest_goes(

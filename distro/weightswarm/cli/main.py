@@ -55,8 +55,8 @@ def weightswarm() -> None:
 
     Every file is checked against a hashed manifest before it is placed in the model cache.
 
-    Exit codes: 0 done, 1 failure, 2 usage, 3 content does not match its manifest, 4 no peer, metadata or progress in
-    the time allowed, 130 interrupted, 143 terminated.
+    Exit codes: 0 done, 1 failure, 2 usage, 3 content does not match its manifest or no pinned key signed it, 4 no peer,
+    metadata or progress in the time allowed, 130 interrupted, 143 terminated.
     """
 
 
