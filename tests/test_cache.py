@@ -82,6 +82,9 @@ def test_ls_tells_whole_from_partial_from_unknown(cli: CommandLine, release: Rel
     listed = {entry.pop("name"): entry for entry in cli.ok("ls", "--json").json}
     times = [listed[name].pop("verified") for name in (NAME, "org/part")]
     assert all(time.startswith("20") and time.endswith("Z") for time in times)
+    signed = [listed[name].pop("signature") for name in (NAME, "org/part", "org/foreign")]
+    unsigned = {"state": "unsigned", "key_id": None, "version": 0, "expires": None}
+    assert signed == [unsigned, unsigned, None]
     revision = release.manifest.revision
     assert listed == {
         NAME: {"revision": revision, "size_on_disk": 3_040_024, "files": 4, "state": "complete", "is_main": True,

@@ -147,16 +147,18 @@ def test_rule_8_a_registry_lists_it_by_the_version_that_was_signed() -> None:
 
 
 def test_what_is_shown_is_worth_no_more_than_the_rules_say() -> None:
-    def state(*signatures: Signature, keys: tuple[PublicKey, ...] = (KEY.public,)) -> str:
-        return standing_of(MANIFEST, signatures, keys).state.value
+    def state(*signatures: Signature, keys: tuple[PublicKey, ...] = (KEY.public,), name: str = MANIFEST.name) -> str:
+        return standing_of(name, MANIFEST, signatures, keys).state.value
 
     assert state() == "unsigned"
     assert state(signature(1)) == "pinned"
     assert state(signature(1), keys=()) == "unknown key"
     assert state(signature(9, key=OTHER)) == "wrong"
+    assert state(signature(1), name="lab/other") == "wrong"
+    assert state(signature(1), name="else/other", keys=()) == "unknown key"
     assert state(signature(1, name="lab/other")) == "wrong"
     assert state(KEY.sign(MANIFEST.to_bytes(), "weightswarm version=9")) == "wrong"
-    both = standing_of(MANIFEST, [signature(9, key=OTHER), signature(1)], (KEY.public,))
+    both = standing_of(MANIFEST.name, MANIFEST, [signature(9, key=OTHER), signature(1)], (KEY.public,))
     assert (both.state, both.key_id, both.version) == (State.PINNED, KEY.public.shown_key_id, 1)
 
 

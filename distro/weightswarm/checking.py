@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightswarm.cache import (
@@ -125,9 +125,8 @@ def verify_target(
     keys = pins.for_name(subject.name) if subject.name is not None else ()
     standing = UNSIGNED
     if subject.manifest is not None:
-        standing = standing_of(subject.manifest, read_signatures([subject.signature]), keys)
-        if keys and standing.state is State.PINNED and subject.manifest.name != subject.name:
-            standing = replace(standing, state=State.WRONG)
+        name = subject.name or subject.manifest.name
+        standing = standing_of(name, subject.manifest, read_signatures([subject.signature]), keys)
     key_ids = tuple(key.shown_key_id for key in keys)
     return Verification(subject.root, verdict, partial, repaired, standing, key_ids)
 

@@ -27,14 +27,14 @@ def ls_command(cache_dir: str | None, as_json: bool) -> None:
     cache = ModelCache(cache_root(cache_dir))
     releases = list_cache(cache)
     pins = default_store().pins()
-    signers = []
+    signers: list[Standing | None] = []
     for release in releases:
         record = load_record(cache.repository(release.name), release.revision)
-        signatures = read_signatures([record.signature]) if record is not None else ()
+        if record is None:
+            signers.append(None)
+            continue
         keys = pins.for_name(release.name)
-        signers.append(
-            standing_of(record.manifest, signatures, keys) if record is not None and (signatures or keys) else None
-        )
+        signers.append(standing_of(release.name, record.manifest, read_signatures([record.signature]), keys))
     if as_json:
         listed = zip(releases, signers, strict=True)
         click.echo(json.dumps([{**asdict(r), "signature": s and asdict(s)} for r, s in listed], indent=2))
@@ -48,11 +48,11 @@ def ls_command(cache_dir: str | None, as_json: bool) -> None:
         verified = (release.verified or "never verified").replace("T", " ").removesuffix("Z")
         click.echo(
             f"{release.name:<{width}}  {release.revision[:8]}{mark}  {size_text(release.size_on_disk):>9}"
-            f"  {release.state:<8}  {printable(verified)}{_signed(signer)}"
+            f"  {release.state:<8}  {printable(verified)}{_signed(signer, bool(pins.for_name(release.name)))}"
         )
 
 
-def _signed(signer: Standing | None) -> str:
-    if signer is None:
-        return ""
-    return f"  {signer.state}: {signer.key_id}" if signer.key_id else "  unsigned, and a key is pinned"
+def _signed(signer: Standing | None, pinned: bool) -> str:
+    if signer is not None and signer.key_id is not None:
+        return f"  {signer.state}: {signer.key_id}"
+    return "  unsigned, and a key is pinned" if pinned else ""

@@ -87,7 +87,9 @@ def describe_source(
     if (manifest := _manifest_file(Path(source))) is not None:
         beside = Path(f"{source}.minisig")
         signatures = read_signatures([_head(beside, MAX_SIGNATURE_BYTES)])
-        return _describe(None, manifest, None, standing_of(manifest, signatures, pins.for_name(manifest.name)))
+        return _describe(
+            None, manifest, None, standing_of(manifest.name, manifest, signatures, pins.for_name(manifest.name))
+        )
     if offline and is_url(source):
         raise InvalidInput(
             "--offline cannot ask a URL for its torrent", hint="download it first, or leave --offline out"
@@ -108,8 +110,9 @@ def describe_source(
     kept = None if wanted.record is None else wanted.record.signature
     carried = None if metainfo is None else metainfo.signature
     signatures = read_signatures((wanted.signature, carried, kept), wanted.magnet.signature)
-    keys = pins.for_name(wanted.name or manifest.name)
-    return _describe(wanted, manifest, metainfo, standing_of(manifest, signatures, keys), offline=offline)
+    name = wanted.name or manifest.name
+    standing = standing_of(name, manifest, signatures, pins.for_name(name))
+    return _describe(wanted, manifest, metainfo, standing, offline=offline)
 
 
 def _head(path: Path, size: int) -> bytes | None:

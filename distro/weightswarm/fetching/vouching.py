@@ -68,7 +68,7 @@ class Voucher:
         pins = self._store.pins()
         keys = () if name is None else self._keys(name, pins)
         if name is None or not keys:
-            standing = UNSIGNED if manifest is None else standing_of(manifest, signatures, keys)
+            standing = UNSIGNED if manifest is None else standing_of(name or manifest.name, manifest, signatures, keys)
             self._tell(standing)
             return Vouched(given, standing, signatures[0].to_bytes() if signatures else None)
         signed = self._admit(name, manifest, signatures, keys, listed)

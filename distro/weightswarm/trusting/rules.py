@@ -162,12 +162,17 @@ def admit(
     raise refusal
 
 
-def standing_of(manifest: Manifest, signatures: Sequence[Signature], keys: Sequence[PublicKey]) -> Standing:
-    """Return what a release's signature is worth, for showing it; nothing is refused, expiry and version are told."""
+def standing_of(name: str, manifest: Manifest, signatures: Sequence[Signature], keys: Sequence[PublicKey]) -> Standing:
+    """Return what a release's signature is worth under `name`, for showing it.
+
+    Nothing is refused here; expiry and version are told.
+    """
     data = manifest.to_bytes()
     worth = [(s, State.PINNED) for s in signatures if any(key.verifies(data, s) for key in keys)]
     if not worth:
         worth = [(s, State.WRONG if keys else State.UNKNOWN_KEY) for s in signatures]
+    if manifest.name != name and keys:
+        worth = [(signature, State.WRONG) for signature, _ in worth]
     told = [_standing(signature, state, manifest) for signature, state in worth]
     return max(told, key=lambda s: (s.version, s.expires or "9"), default=UNSIGNED)
 
