@@ -363,7 +363,6 @@ def test_a_dry_run_lists_what_would_come_and_writes_nothing(
             {"path": "empty.txt", "size": 0, "source": "download", "code": None},
             {"path": WEIGHTS, "size": 3_000_001, "source": "download", "code": None},
         ],
-        "signature": {"state": "unsigned", "key_id": None, "version": 0, "expires": None},
     }
     assert visible(hub) == []
     assert staged_weights(hub, wanted=0) is None
