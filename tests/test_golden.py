@@ -34,6 +34,8 @@ SEALS = {
     "full-hybrid.torrent": "a6b6f1aa1c59280f2dfb8e849fa7ccebf0dc1e60fbc086ee99ae49d3c769292d",
     "full.manifest.json": "7a8aaa299c91709399cbba4f1472bead8d4bbb5836fd7b128fde8ec4fa5ce61c",
     "index.json": "54e3ca0b858b739fa9d2e72025abef5c0dbd0276b5245f6a56a6c52894026016",
+    "minisign.key": "7e78ebf127461e70c2f49154203db6819c263daeaa5d0104cee299ee8a943f09",
+    "minisign.pub": "3e99f502d063616eab9638e6b544e6bb5fdf0d1ad0d52f7166bd5feb9358a052",
     "tiny-hybrid.magnet": "bb2a61db745a44622fdf0875bc4d65e8dec7511d94f64054be29cd65e26d7f2b",
     "tiny-hybrid.torrent": "14a17bb00380c738df1ffea0750290f66fee88e45457fb2868a6a86384e6e486",
     "tiny-v1.magnet": "594cee0b5f0f16adcb642efe0eb2b4e0343eea36862153d270cd4f5e9349496e",

@@ -15,12 +15,13 @@ from weightswarm.registry.listing import ABOUT, MAGNET, MANIFEST, SIGNATURE, TOR
 from weightswarm.storage import hold_lock, make_real_folder
 
 _LOCK = ".index.lock"
+_LOCK_SECONDS = 120.0
 
 
 def index_lock(root: Path) -> AbstractContextManager[None]:
     """Keep others from adding releases to the registry in `root`, waiting for who does so now."""
     make_real_folder(root)
-    return hold_lock(root / _LOCK, root)
+    return hold_lock(root / _LOCK, root, timeout=_LOCK_SECONDS)
 
 
 def listed(entry: RegistryEntry, magnet: bytes, *, is_main: bool) -> ListedRelease:

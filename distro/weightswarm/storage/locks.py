@@ -18,10 +18,13 @@ _POLL_SECONDS = 0.2
 
 
 @contextmanager
-def hold_lock(path: Path, below: Path, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+def hold_lock(
+    path: Path, below: Path, *, on_wait: Callable[[], None] | None = None, timeout: float | None = None
+) -> Iterator[None]:
     """Hold the lock file `path`, waiting for whoever has it; `on_wait` is called once when there is a wait.
 
-    Nothing between `below`, which the user chose, and the file may be a link. Raises `StorageFailure`.
+    Nothing between `below`, which the user chose, and the file may be a link. Raises `StorageFailure`, also after
+    `timeout` seconds.
     """
     with storage_errors(path):
         descriptor = _open(path, below)
@@ -29,7 +32,10 @@ def hold_lock(path: Path, below: Path, *, on_wait: Callable[[], None] | None = N
         if not _take(descriptor, path):
             if on_wait is not None:
                 on_wait()
+            deadline = None if timeout is None else time.monotonic() + timeout
             while not _take(descriptor, path):
+                if deadline is not None and time.monotonic() > deadline:
+                    raise StorageFailure(str(path), "another process holds this lock; is it stuck?")
                 time.sleep(_POLL_SECONDS)
         yield
     finally:

@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from platformdirs import user_config_path
 
 from weightswarm.errors import InvalidInput, InvalidSignature, StorageFailure
 from weightswarm.signing import PublicKey, Rotation
-from weightswarm.storage import make_real_folder, storage_errors, user_path, write_atomically
+from weightswarm.storage import hold_lock, make_real_folder, storage_errors, user_path, write_atomically
 from weightswarm.trusting.pins import Pins
 from weightswarm.trusting.seen import SeenVersions
 
@@ -74,15 +73,10 @@ class TrustStore:
             _write(self.path, {"pins": pins.to_document()})
             return old, rotation.new
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        make_real_folder(self.path.parent)
-        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=_LOCK_SECONDS)
-        try:
-            with storage_errors(self.path), lock:
-                yield
-        except Timeout:
-            raise StorageFailure(str(self.path), "another process holds its lock") from None
+    def _locked(self) -> AbstractContextManager[None]:
+        folder = self.path.parent
+        make_real_folder(folder)
+        return hold_lock(folder / f".{self.path.name}.lock", folder, timeout=_LOCK_SECONDS)
 
     @contextmanager
     def _readable(self, path: Path) -> Iterator[None]:
