@@ -15,7 +15,7 @@ from weightswarm.storage import read_bounded, user_path
 
 if TYPE_CHECKING:
     from weightswarm.publishing import Signer
-    from weightswarm.signing import PublicKey, SecretKey
+    from weightswarm.signing import PublicKey, SecretKey, SigstoreIdentity
     from weightswarm.trusting import ModelSigDemand
 
 PASSPHRASE = "WEIGHTSWARM_KEY_PASSPHRASE"  # noqa: S105 (the name of a variable)
@@ -99,9 +99,12 @@ def read_small(path: str) -> bytes:
 
 
 def model_sig_options(command: Any) -> Any:
-    """`--oms-key`, `--oms-ca`, `--oms-signature`: the OpenSSF signature that a release must have."""
+    """`--oms-key`, `--oms-ca`, `--oms-identity`, …: the OpenSSF signature that a release must have."""
     for decorate in (
         option("--oms-signature", metavar="FILE", help="The model.sig, where the release does not carry it."),
+        option("--oms-trust-config", metavar="FILE", help="A private Sigstore's client trust configuration, in JSON."),
+        option("--oms-issuer", metavar="URL", help="Whose word stands for that identity (an OpenID Connect provider)."),
+        option("--oms-identity", metavar="EMAIL|URI", help="Demand a model.sig by this Sigstore identity."),
         option("--oms-ca", metavar="FILE", help="Demand a model.sig certified by an authority in this PEM file."),
         option("--oms-key", metavar="FILE", help="Demand a model.sig (OpenSSF) by this public key, in PEM."),
     ):
@@ -112,17 +115,35 @@ def model_sig_options(command: Any) -> Any:
 def model_sig_from(options: dict[str, Any]) -> ModelSigDemand | None:
     """Return what a `model.sig` must be, None when none is demanded; takes the options out of the arguments."""
     key, authority, signature = options.pop("oms_key"), options.pop("oms_ca"), options.pop("oms_signature")
-    if key is None and authority is None:
+    identity = _identity_from(options)
+    by = sum(each is not None for each in (key, authority, identity))
+    if by == 0:
         if signature is not None:
-            raise click.UsageError("--oms-signature needs --oms-key or --oms-ca to be checked by")
+            raise click.UsageError("--oms-signature needs --oms-key, --oms-ca or --oms-identity to be checked by")
         return None
-    if key is not None and authority is not None:
-        raise click.UsageError("--oms-key and --oms-ca exclude each other")
+    if by > 1:
+        raise click.UsageError("--oms-key, --oms-ca and --oms-identity exclude each other")
     from weightswarm.signing import MAX_BUNDLE_BYTES
     from weightswarm.trusting import ModelSigDemand
 
     return ModelSigDemand(
         key_pem=None if key is None else read_small(key),
         ca_pem=None if authority is None else read_bounded(user_path(authority), _MAX_CERTIFICATES),
+        identity=identity,
         signature=None if signature is None else read_bounded(user_path(signature), MAX_BUNDLE_BYTES),
+    )
+
+
+def _identity_from(options: dict[str, Any]) -> SigstoreIdentity | None:
+    identity, issuer, config = (options.pop(f"oms_{each}") for each in ("identity", "issuer", "trust_config"))
+    if identity is None and issuer is None:
+        if config is not None:
+            raise click.UsageError("--oms-trust-config needs --oms-identity and --oms-issuer")
+        return None
+    if identity is None or issuer is None:
+        raise click.UsageError("--oms-identity and --oms-issuer need each other: an identity is an issuer's word")
+    from weightswarm.signing import SigstoreIdentity
+
+    return SigstoreIdentity.load(
+        identity, issuer, None if config is None else read_bounded(user_path(config), _MAX_CERTIFICATES)
     )

@@ -1,5 +1,6 @@
-"""Signatures, minisign's and OpenSSF Model Signing's: parse, make, verify. Values only; knows `cryptography`."""
+"""Signatures (minisign, OpenSSF Model Signing): parse, make, verify. Values; knows `cryptography` and `sigstore`."""
 
+from weightswarm.signing.identity import SigstoreIdentity
 from weightswarm.signing.keys import PublicKey, SecretKey, parse_public_key, parse_secret_key
 from weightswarm.signing.minisign import MAX_SIGNATURE_BYTES, Signature, parse_link_value, parse_signature
 from weightswarm.signing.oms import MAX_BUNDLE_BYTES, OMS_FILE, OmsStatement, sign_files, verify_oms
@@ -16,6 +17,7 @@ __all__ = [
     "Rotation",
     "SecretKey",
     "Signature",
+    "SigstoreIdentity",
     "parse_expiry",
     "parse_link_value",
     "parse_public_key",

@@ -1,4 +1,4 @@
-"""OpenSSF Model Signing v1.0: a `model.sig` over files' SHA-256s, made and checked by an elliptic curve key.
+"""OpenSSF Model Signing v1.0: a `model.sig` over files' SHA-256s, made by an elliptic curve key and checked.
 
 A sigstore bundle (v0.3) holds a DSSE envelope, and that an in-toto statement that lists the files. As the reference
 implementation, it leaves out itself and git's own files.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightswarm.errors import InvalidInput, InvalidSignature, Untrusted
 from weightswarm.signing.certificates import certified_key
+from weightswarm.signing.identity import SigstoreIdentity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -104,11 +105,17 @@ def sign_files(files: Iterable[tuple[str, str]], name: str, key_pem: bytes, pass
     return json.dumps(bundle).encode() + b"\n"
 
 
-def verify_oms(data: bytes, *, key_pem: bytes | None = None, ca_pem: bytes | None = None) -> OmsStatement:
-    """Check a `model.sig` by a public key, or by certificates that lead to one of `ca_pem`; return what it lists.
+def verify_oms(
+    data: bytes,
+    *,
+    key_pem: bytes | None = None,
+    ca_pem: bytes | None = None,
+    identity: SigstoreIdentity | None = None,
+) -> OmsStatement:
+    """Check a `model.sig` by a public key, certificates that lead to one of `ca_pem`, or an identity; return its list.
 
     What names a key in the file is passed over. Raises `InvalidSignature` for a malformed file, `InvalidInput` for a
-    key that is none, and `Untrusted` when the signature is not by that key.
+    key that is none, and `Untrusted` when the signature is not by that key or identity.
     """
     from cryptography.exceptions import InvalidSignature as Forged
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -120,6 +127,17 @@ def verify_oms(data: bytes, *, key_pem: bytes | None = None, ca_pem: bytes | Non
     envelope = _member(document, "dsseEnvelope", dict)
     if document.get("mediaType") != _BUNDLE or envelope.get("payloadType") != _PAYLOAD:
         raise InvalidSignature("Not a model.sig: it is no sigstore bundle v0.3 of an in-toto statement")
+    if identity is not None:
+        if not isinstance(_member(document, "verificationMaterial", dict).get("certificate"), dict):
+            raise Untrusted(
+                f"The model.sig is not signed by {identity}: it has no Sigstore certificate",
+                hint="nothing was placed; one by a key or an own authority is checked with --oms-key, --oms-ca",
+            )
+        kind, payload = identity.payload(data)
+        # What was verified counts, not what this parser read.
+        if kind != _PAYLOAD:
+            raise InvalidSignature("Not a model.sig: what was signed is no in-toto statement")
+        return _statement(_json(payload), str(identity))
     payload = _base64(_member(envelope, "payload", str))
     signatures = _member(envelope, "signatures", list)
     if len(signatures) != 1 or not isinstance(signatures[0], dict):

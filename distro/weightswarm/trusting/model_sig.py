@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 from weightswarm.errors import Untrusted
 from weightswarm.manifest import Manifest
-from weightswarm.signing import OMS_FILE, verify_oms
+from weightswarm.signing import OMS_FILE, SigstoreIdentity, verify_oms
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSigDemand:
-    """By which public key (PEM) or certificate authority (PEM) a `model.sig` must be signed.
+    """By which public key (PEM), certificate authority (PEM) or Sigstore identity a `model.sig` must be signed.
 
     `signature` is the `model.sig` itself where it comes by another way than in the release.
     """
 
     key_pem: bytes | None = None
     ca_pem: bytes | None = None
+    identity: SigstoreIdentity | None = None
     signature: bytes | None = None
 
     def check(self, manifest: Manifest, carried: bytes | None) -> str:
@@ -30,6 +31,6 @@ class ModelSigDemand:
             raise Untrusted(
                 f"{manifest.name} carries no {OMS_FILE}", hint="nothing was placed; name one with --oms-signature FILE"
             )
-        statement = verify_oms(data, key_pem=self.key_pem, ca_pem=self.ca_pem)
+        statement = verify_oms(data, key_pem=self.key_pem, ca_pem=self.ca_pem, identity=self.identity)
         statement.check({entry.path: entry.sha256 for entry in manifest.files})
         return statement.signer
