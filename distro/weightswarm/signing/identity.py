@@ -6,7 +6,6 @@ transparency logs and the identity in it. Its trust root came with it, or is the
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 _IDENTITY = re.compile(r"\S{1,2048}")
 _ISSUER = re.compile(r"https?://\S{1,2048}")
-
-# It warns of working offline, on stderr where nobody has set up logging; what counts here it says in its errors.
-logging.getLogger("sigstore").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +49,7 @@ class SigstoreIdentity:
                 "A Sigstore identity is checked by the package sigstore, and that is not installed",
                 hint="pip install 'weightswarm[sigstore]'",
             ) from None
+        _keep_quiet()
         if trust_config is not None:
             try:
                 config = ClientTrustConfig.from_json(trust_config.decode())
@@ -83,6 +80,15 @@ class SigstoreIdentity:
         except Exception as error:  # noqa: BLE001 - a stranger's bytes met many parsers, and none of them vouched
             reason = _short(error)
         raise Untrusted(f"The model.sig is not signed by {self}: {reason}", hint="nothing was placed")
+
+
+def _keep_quiet() -> None:
+    """Keep the warning of being offline, which is wanted, from stderr where nobody has set up logging."""
+    import logging
+
+    logger = logging.getLogger("sigstore")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def _short(error: Exception) -> str:
