@@ -23,7 +23,8 @@ from weightswarm.cache import (
     save_signature,
     utc_now,
 )
-from weightswarm.errors import ContentMismatch, InvalidInput, NoManifest, WeightswarmError
+from weightswarm.errors import InvalidInput, WeightswarmError
+from weightswarm.fetching.agreeing import agreed_manifest
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.options import FetchOptions, FetchResult
@@ -40,8 +41,8 @@ from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.fetching.vouching import Vouched, Voucher
 from weightswarm.fetching.witness import check_published_digests, manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
-from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_manifest, parse_model_name
-from weightswarm.metainfo import Metainfo, TorrentFile, check_agreement
+from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_model_name
+from weightswarm.metainfo import Metainfo, TorrentFile
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Registry
 from weightswarm.signing import MAX_BUNDLE_BYTES, OMS_FILE
@@ -100,7 +101,7 @@ class _Fetch:
             metainfo = self._metainfo()
             self.wanted = without_public_trackers(self.wanted, metainfo)
             self._select(metainfo)
-            manifest = self._agreed_manifest(metainfo)
+            manifest = agreed_manifest(self.wanted, self.options, metainfo, self.report)
             self._vouched = self._vouch(manifest, metainfo, keep=not dry_run)
             if manifest is not None and self.options.model_sig is not None and self.options.model_sig.signature:
                 # Given from outside, it is known before the first byte of payload.
@@ -214,36 +215,6 @@ class _Fetch:
             network = network_for(self.wanted, given.network, trackers=given.trackers, web_seeds=given.web_seeds)
             self._swarm = self._stack.enter_context(Swarm(network, lambda text: self.report(Note(text))))
         return self._swarm
-
-    def _agreed_manifest(self, metainfo: Metainfo) -> Manifest | None:
-        """Return the manifest that everyone concerned agrees on; None for a torrent without one, taken on trust."""
-        given = [data for data in (self.wanted.manifest, self.options.manifest, metainfo.manifest) if data is not None]
-        if not given and self.wanted.record is not None:
-            given = [self.wanted.record.manifest.to_bytes()]
-        if not given:
-            if not self.options.trust_magnet and not self.wanted.vouched_torrent:
-                raise NoManifest(
-                    f"The torrent {metainfo.name} carries no manifest, and no registry knows it",
-                    hint="--trust-magnet fetches it with the pieces under its info-hash as the only witness",
-                )
-            vouched = f"The registry says that this torrent is {self.wanted.name}. " if self.wanted.name else ""
-            self.report(Note(f"{vouched}No manifest: the pieces under its info-hash are the only witness."))
-            return None
-        manifest = parse_manifest(given[0])
-        if any(data != given[0] for data in given[1:]):
-            others = [parse_manifest(data) for data in given[1:]]
-            paths = _different_paths(manifest, others)
-            raise ContentMismatch(
-                f"The torrent's own manifest is not the one expected for {manifest.name}: {', '.join(paths[:5])}",
-                paths=paths,
-                hint="nothing was downloaded; the link or the registry is wrong",
-            )
-        if self.wanted.name is not None and self.wanted.manifest is not None and manifest.name != self.wanted.name:
-            raise ContentMismatch(
-                f"The manifest is for {manifest.name}, not for {self.wanted.name}", hint="nothing was downloaded"
-            )
-        check_agreement(metainfo, manifest)
-        return manifest
 
     @property
     def _given(self) -> str | None:
@@ -402,9 +373,3 @@ class _Fetch:
         return FetchResult(
             path, name, manifest.revision, complete, size, downloaded, reused, manifest, standing, verified
         )
-
-
-def _different_paths(manifest: Manifest, others: list[Manifest]) -> tuple[str, ...]:
-    entries = set(manifest.files)
-    differing = {entry.path for other in others for entry in entries ^ set(other.files)}
-    return tuple(sorted(differing)) or ("its name or revision",)

@@ -40,7 +40,7 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         # Alerts past the queue's end are dropped, and pieces finish by the thousand when a resume is checked.
         "alert_queue_size": 300_000,
         "hashing_threads": max(2, usable_cores()),
-        "max_queued_disk_bytes": 16 * 1024 * 1024,
+        "max_queued_disk_bytes": 32 * 1024 * 1024,
         "file_pool_size": 256,
         # TCP is many times faster here; `Swarm` turns uTP on when TCP reaches nobody.
         "mixed_mode_algorithm": 0,
