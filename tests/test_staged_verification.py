@@ -128,6 +128,72 @@ def test_what_is_written_to_after_its_hash_is_refused(staged: Staged) -> None:
     verification.close()
 
 
+def write_into(path: Path, offset: int, data: bytes) -> None:
+    """Write in place: same file, same inode."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def test_after_a_new_beginning_what_was_hashed_before_counts_no_more(staged: Staged) -> None:
+    """The bytes under an already hashed prefix are replaced in place; what follows is the same."""
+    verification = staged.verification()
+    verification.readable({0, 1})
+    settle(verification)
+    assert verification.hashed == 2 * PIECE
+    write_into(staged.files[0], PIECE, b"other bytes")
+    verification.begin_anew()
+    assert verification.hashed == 0
+    verification.all_readable()
+    with pytest.raises(ContentMismatch, match="f0000 is not what the manifest says"):
+        settle(verification)
+    verification.close()
+
+
+def test_a_new_beginning_makes_good_what_was_hashed_wrong_and_keeps_what_is_done(staged: Staged) -> None:
+    right = staged.files[0].read_bytes()
+    write_into(staged.files[0], 0, b"other bytes")
+    verification = staged.verification()
+    verification.readable({0, 1, 6})
+    settle(verification)
+    write_into(staged.files[0], 0, right)
+    # One that is being hashed at that very moment ends unheard.
+    verification.readable({2})
+    verification.begin_anew()
+    assert verification.done == {2}, "what was compared with its digest stays done"
+    verification.all_readable()
+    settle(verification)
+    assert verification.done == {0, 1, 2}
+    assert verification.hashed == sum(SIZES)
+    verification.check_untouched()
+    verification.close()
+
+
+@pytest.mark.parametrize("wrong_first", [False, True])
+def test_a_piece_that_comes_again_after_its_bytes_were_hashed_is_hashed_again(
+    staged: Staged, wrong_first: bool
+) -> None:
+    right = staged.files[0].read_bytes()
+    bytes_ = [right[:11], b"other bytes"]
+    verification = staged.verification()
+    write_into(staged.files[0], 0, bytes_[wrong_first])
+    verification.readable({0, 1, 2})
+    settle(verification)
+    write_into(staged.files[0], 0, bytes_[not wrong_first])
+    verification.rewritten(0)
+    verification.readable({3, 4, 5})
+    settle(verification)
+    assert verification.hashed == 0, "nothing is hashed before the piece can be read again"
+    verification.readable({0})
+    if wrong_first:
+        settle(verification)
+        assert verification.done == {0}
+    else:
+        with pytest.raises(ContentMismatch, match="f0000"):
+            settle(verification)
+    verification.close()
+
+
 class RecordedTorrent:
     """Stands for a torrent in a session: keeps what it was asked to prefer."""
 

@@ -83,9 +83,9 @@ class Transfer:
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._verification = StagedVerification(self.files, expectations, self._map)
-        sizes = {index: metainfo.files[index].size for index in expectations}
-        self._order = PieceOrder(sizes, self._map, time.monotonic())
-        self._total = sum(sizes.values())
+        self._sizes = {index: metainfo.files[index].size for index in expectations}
+        self._order = PieceOrder(self._sizes, self._map, time.monotonic())
+        self._total = sum(self._sizes.values())
         self._pieces: set[int] = set()
         self._flushing: set[int] | None = None
         self._finished = False
@@ -117,6 +117,9 @@ class Transfer:
         libtorrent takes hashes for inconsistent with right pieces too, when their v2 hashes come between their v1 hash
         and the disk. With all v2 hashes, which have come by then, they alone count.
         """
+        # What stands on disk is checked anew, by other hashes perhaps, and what is wrong then is written over.
+        self._verification.begin_anew()
+        self._order = PieceOrder(self._sizes, self._map, time.monotonic())
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = self.swarm.add_download(
             self.metainfo,
@@ -179,6 +182,7 @@ class Transfer:
         if isinstance(event, ListenFailed) or event.torrent is not torrent:
             return
         if isinstance(event, PieceFinished):
+            self._verification.rewritten(event.piece)
             self._pieces.add(event.piece)
             self._rejected.discard(event.piece)
         elif isinstance(event, Checked):
@@ -189,7 +193,8 @@ class Transfer:
             if not self._pieces:
                 self._verification.all_readable()
         elif isinstance(event, Flushed) and self._flushing is not None:
-            self._verification.readable(self._flushing)
+            # A piece that came once more meanwhile waits for the next flush.
+            self._verification.readable(self._flushing - self._pieces)
             self._flushing = None
             if self._finished and not self._pieces:
                 self._verification.all_readable()

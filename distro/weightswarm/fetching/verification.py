@@ -23,9 +23,13 @@ _MANY_FILES = 64
 
 @dataclass(slots=True, eq=False)
 class _StagedFile:
-    """One file on its way: `readable` bytes may be read back, `hashed` of them were. `lane` is who hashes it."""
+    """One file on its way: `readable` bytes may be read back, `hashed` of them were. `lane` is who hashes it.
+
+    `key` is what its worker knows its digests by; one that was `dropped` made way for another, of the same file.
+    """
 
     number: int
+    key: int
     path: Path
     expected: Expectation
     size: int
@@ -34,6 +38,7 @@ class _StagedFile:
     hashed: int = 0
     unsynced: int = 0
     running: bool = False
+    dropped: bool = False
     identity: FileIdentity | None = None
     digests: FileDigests | None = None
 
@@ -53,11 +58,13 @@ class StagedVerification:
         self._files: dict[int, _StagedFile] = {}
         for number, (index, path) in enumerate(files.items()):
             expected = expectations[index]
-            self._files[index] = _StagedFile(index, path, expected, expected.size or 0, number % self._pool.lanes)
+            lane = number % self._pool.lanes
+            self._files[index] = _StagedFile(index, number, path, expected, expected.size or 0, lane)
+        self._next_key = len(files)
         self._sync_once = len(files) >= _MANY_FILES
         self._have: set[int] = set()
         self._lock = threading.Lock()
-        self._jobs: dict[Future[list[Finding]], list[_StagedFile]] = {}
+        self._jobs: dict[Future[dict[int, Finding]], list[_StagedFile]] = {}
         self._stopped = threading.Event()
         self.hashed = 0
         self.done: set[int] = set()
@@ -72,6 +79,17 @@ class StagedVerification:
         self._have |= pieces
         self._start({index for piece in pieces for index in self._pieces.files_of(piece)} & self._files.keys())
 
+    def begin_anew(self) -> None:
+        """Forget what was hashed of files that are not done: whatever writes to them begins anew as well."""
+        self._have.clear()
+        self._drop(self._files.keys() - self.done)
+
+    def rewritten(self, piece: int) -> None:
+        """Forget what was hashed of the files in a piece that was hashed and came once more: it may be other bytes."""
+        if piece in self._have:
+            self._have.remove(piece)
+            self._drop({*self._pieces.files_of(piece)} & self._files.keys() - self.done)
+
     def all_readable(self) -> None:
         """Hash the rest: every wanted byte can be read from disk."""
         self._have |= {piece for index in self._files for piece in self._pieces.pieces_of(index)}
@@ -81,13 +99,20 @@ class StagedVerification:
         """Take up finished hashes. Raises `ContentMismatch` for a file that is not what it must be."""
         for job in [job for job in self._jobs if job.done()]:
             files = self._jobs.pop(job)
+            files = [file for file in files if not file.dropped]
             try:
                 findings = job.result()
             except OSError as error:
+                if not files:
+                    continue
                 raise StorageFailure(str(error.filename or files[0].path), error.strerror or str(error)) from error
-            if findings:
-                raise _mismatch(findings[0])
+            except WeightswarmError:
+                if not files:
+                    continue
+                raise
             for file in files:
+                if file.number in findings:
+                    raise _mismatch(findings[file.number])
                 file.running = False
             self.done |= {file.number for file in files if file.digests is not None}
             self._start({file.number for file in files if file.digests is None})
@@ -123,6 +148,17 @@ class StagedVerification:
 
     # --- in the caller's thread ----------------------------------------------------------------------------------
 
+    def _drop(self, indices: set[int]) -> None:
+        for index in indices:
+            file = self._files[index]
+            # A worker keeps a file's digests under its key: another key begins at the first byte.
+            again = _StagedFile(index, self._next_key, file.path, file.expected, file.size, file.lane)
+            self._next_key += 1
+            with self._lock:
+                file.dropped = True
+                self.hashed -= file.hashed
+            self._files[index] = again
+
     def _start(self, indices: set[int]) -> None:
         batch: list[_StagedFile] = []
         for index in sorted(indices):
@@ -148,11 +184,11 @@ class StagedVerification:
 
     # --- in the pool's threads -----------------------------------------------------------------------------------
 
-    def _hash(self, worker: Worker, files: list[_StagedFile]) -> list[Finding]:
-        """Hash what is readable of files, make those durable that end, and return what is wrong with them."""
+    def _hash(self, worker: Worker, files: list[_StagedFile]) -> dict[int, Finding]:
+        """Hash what is readable of files, make those durable that end, and return what is wrong with which."""
         inodes = [self._identify(file) for file in files]
         try:
-            while not self._stopped.is_set():
+            while not self._stopped.is_set() and not all(file.dropped for file in files):
                 parts = [_next_part(file) for file in files]
                 extended = extend_digests(worker, parts)
                 for file, inode, part, (read, digests) in zip(files, inodes, parts, extended, strict=True):
@@ -162,9 +198,9 @@ class StagedVerification:
                 if all(file.hashed == file.readable for file in files):
                     break
         except SourceChanged as error:
-            shown = next((f.expected.path for f in files if os.fspath(f.path) == error.paths[0]), error.paths[0])
-            return [Finding(shown, Fault.WRONG_SIZE, error.reason)]
-        return [found for file in files if (found := self._settle(file)) is not None]
+            changed = next((file for file in files if os.fspath(file.path) == error.paths[0]), files[0])
+            return {changed.number: Finding(changed.expected.path, Fault.WRONG_SIZE, error.reason)}
+        return {file.number: found for file in files if (found := self._settle(file)) is not None}
 
     def _identify(self, file: _StagedFile) -> int:
         descriptor = open_regular(file.path)
@@ -180,9 +216,10 @@ class StagedVerification:
 
     def _advance(self, file: _StagedFile, length: int, digests: FileDigests | None) -> None:
         with self._lock:
-            self.hashed += length
+            if not file.dropped:
+                self.hashed += length
+            file.hashed += length
         file.unsynced += length
-        file.hashed += length
         file.digests = digests
 
     def _settle(self, file: _StagedFile) -> Finding | None:
@@ -209,7 +246,7 @@ class StagedVerification:
 def _next_part(file: _StagedFile) -> FilePart:
     length = min(CALL_BYTES, file.readable - file.hashed)
     git_blob = file.expected.git_sha1 is not None
-    return FilePart(file.number, file.path, file.size, file.hashed, length, whole=False, git_blob=git_blob)
+    return FilePart(file.key, file.path, file.size, file.hashed, length, whole=False, git_blob=git_blob)
 
 
 def _replaced(file: _StagedFile) -> ContentMismatch:
