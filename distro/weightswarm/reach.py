@@ -117,7 +117,7 @@ def split_url(url: str, schemes: Collection[str]) -> tuple[SplitResult, Endpoint
         port = parts.port or WEB_PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
-    if parts.scheme not in schemes or not parts.hostname:
+    if parts.scheme not in schemes or not parts.hostname or not parts.hostname.isprintable():
         return None
     return parts, (parts.hostname, port)
 
@@ -174,7 +174,7 @@ def look_up(host: str, port: int, deadline: float) -> list[tuple[socket.AddressF
 
     def ask() -> None:
         found: list[tuple[socket.AddressFamily, tuple[str | int, ...]]] = []
-        with suppress(OSError, UnicodeError):  # a label that is no host name
+        with suppress(OSError, ValueError):  # a label that is no host name
             entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found = [(entry[0], cast("tuple[str | int, ...]", entry[4])) for entry in entries]
         answers.put(list(dict.fromkeys(found))[:MAX_ADDRESSES])

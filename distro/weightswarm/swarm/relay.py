@@ -24,7 +24,9 @@ _MAX_REQUEST = 16 * 1024
 _SEND_SECONDS = 60.0
 _MAX_PAUSE = 60.0
 _MAX_BREAKS = 5
-_REQUEST = re.compile(rb"GET /([0-9a-f]{32})/([0-9]{1,9})(/[^ ?]*)? HTTP/1\.1\r\n")
+_ACCEPT_PAUSE = 0.1
+_MAX_ACCEPT_FAILURES = 600
+_REQUEST = re.compile(rb"GET /([0-9a-f]{32})/([0-9]{1,9})(/[!->@-~]*)? HTTP/1\.1\r\n")
 _RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
 
 
@@ -88,11 +90,18 @@ class Relay:
             connection.close()
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
+        failures = 0
+        while failures < _MAX_ACCEPT_FAILURES:
             try:
                 client, _ = listener.accept()
             except OSError:
-                return
+                if self._closed:
+                    return
+                # Such as too many open files: that passes.
+                failures += 1
+                time.sleep(_ACCEPT_PAUSE)
+                continue
+            failures = 0
             connection = _Connection(client, self)
             with self._lock:
                 full = self._closed or len(self._open) >= MAX_CONNECTIONS

@@ -29,6 +29,7 @@ HEADER_SECONDS = 10.0
 _CHUNK = 256 * 1024
 _SLOW_SECONDS = 10.0
 _SLOW_BYTES = 10 * 1024
+_SKIP_SECONDS = 10.0
 _MAX_SKIP = 16 * 1024 * 1024
 _NO_HEADER = "it sent no whole header in time"
 _SCHEMES = ("http", "https")
@@ -135,12 +136,19 @@ class Upstream:
         stream.body_begins()
         left = last - first + 1
         whole = False
+        through = time.monotonic() + _SKIP_SECONDS
         try:
             while left > 0:
-                part = response.read1(min(_CHUNK, skip or left))
+                asked = min(_CHUNK, skip or left)
+                part = response.read1(asked)
                 if not part:
                     raise Failed(503, "it ended early")
+                if len(part) > asked:
+                    # http.client takes a chunk's size at its word, a negative one too, and then reads on for ever.
+                    raise Misbehaved("it sends more than was asked for")
                 if skip:
+                    if time.monotonic() > through:
+                        raise Failed(503, "it serves no ranges, and takes too long to come to the one asked for")
                     skip -= len(part)
                 else:
                     left -= len(part)
@@ -171,7 +179,10 @@ class Upstream:
             if response.status in (301, 302, 303, 307, 308):
                 location = response.headers.get("Location", "")
                 self._hang_up()
-                target = urljoin(target, location)
+                try:
+                    target = urljoin(target, location)
+                except ValueError:
+                    raise Misbehaved(f"it redirects to {location[:100]}, which is no URL") from None
                 continue
             skip = self._judge(response, first, last)
             if target != url and len(self._targets) < 10_000:
@@ -250,7 +261,7 @@ class Upstream:
         if scheme == "https":
             try:
                 connection = _certificates().wrap_socket(connection, server_hostname=endpoint[0])
-            except OSError as error:  # ssl.SSLError among them
+            except (OSError, ValueError) as error:  # ssl.SSLError among them, and names that no certificate can have
                 connection.close()
                 raise Failed(503, f"no secure connection ({type(error).__name__})") from None
         if self.closed:
