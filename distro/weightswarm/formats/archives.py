@@ -30,7 +30,7 @@ def zip_members(source: Source) -> list[tuple[str, Source]]:
     # Large archives have the true numbers in a record before this one (zip64).
     if 0xFFFFFFFF in (size, offset):
         found = tail.rfind(b"PK\x06\x06", 0, found)
-        if found < 0:
+        if found < 0 or len(tail) - found < 56:
             return []
         size, offset = struct.unpack_from("<2Q", tail, found + 40)
     # The directory ends where its end is told; what stands before an archive moves all its offsets.
