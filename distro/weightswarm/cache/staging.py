@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from uuid import uuid4
 from weightswarm.errors import StorageFailure
 from weightswarm.magnet import InfoHash
 from weightswarm.storage import OpenFolder, read_regular, remove_tree, storage_errors
+
+SCRATCH_NAMES = ("snapshot", "link", "copy")
+"""What placing keeps in the folder for as long as it takes."""
 
 _MAX_METAINFO = 128 * 1024 * 1024
 
@@ -79,9 +83,29 @@ class Staging:
             return read_regular(self.metainfo, _MAX_METAINFO)
         return None
 
-    def discard(self) -> None:
-        """Remove the folder and all in it."""
-        remove_tree(self.folder, below=self.base)
+    def discard(self, paths: Iterable[str]) -> None:
+        """Remove what a run for the files at `paths` left, and the folder, unless other files wait half fetched in it.
+
+        Those are another run's, which wanted more of the release and goes on from there.
+        """
+        own = set(paths)
+        if not self._swarm_paths() - own:
+            remove_tree(self.folder, below=self.base)
+            return
+        with storage_errors(self.folder), OpenFolder.at(self.folder, self.base, create=False) as folder:
+            for name in set(os.listdir(folder.descriptor)) & {"reused", *SCRATCH_NAMES}:
+                folder.remove(name)
+            for path in own & self._swarm_paths():
+                parent, _, name = path.rpartition("/")
+                with folder.descend(Path("files", parent), create=False) as inner:
+                    inner.remove(name)
+
+    def _swarm_paths(self) -> set[str]:
+        """Return the paths of the release that the swarm has written something of."""
+        base = self.folder / "files"
+        return {
+            os.path.relpath(os.path.join(folder, name), base) for folder, _, names in os.walk(base) for name in names
+        }
 
 
 def _close_to_others(folder: OpenFolder) -> None:

@@ -295,7 +295,7 @@ class _Fetch:
             placement.place(
                 VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
             )
-            staging.discard()
+            staging.discard(entry.path for entry in entries)
             whole = all(placement.held(entry) is not None for entry in manifest.files)
             if isinstance(placement, CachePlacement):
                 record = load_record(placement.repository, manifest.revision)
@@ -339,7 +339,7 @@ class _Fetch:
             placement = self._placement(metainfo, manifest)
             placement.check_conflicts()
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
-            staging.discard()
+            staging.discard(file.path for file in metainfo.files)
             return self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
 
     def _check_model_sig(self, manifest: Manifest, carried: Path | None) -> None:
