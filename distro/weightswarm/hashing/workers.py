@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from weightswarm.errors import SourceChanged, StorageFailure
+from weightswarm.errors import Cancelled, SourceChanged, StorageFailure
 from weightswarm.hashing.child import receive, send
 from weightswarm.hashing.computing import Changed, Computing, Unreadable, copied
 
 PROCESSES_FROM = 64 * 1024 * 1024
 """Bytes to hash from which starting processes pays."""
+
+_STOPPED = "Hashing was stopped"
 
 # The child imports its modules by their names, and none of what the packages around them import: it starts in a
 # tenth of the time. It finds this very package, and nothing of the user's environment changes what it runs.
@@ -35,7 +39,7 @@ serve()
 class Worker(Protocol):
     """Runs one request at a time: a method of `Computing`, called once for each tuple of arguments.
 
-    Raises `SourceChanged`, `StorageFailure`.
+    Raises `SourceChanged`, `StorageFailure`, and `Cancelled` once it was closed.
     """
 
     def call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -50,9 +54,12 @@ class LocalWorker:
 
     def __init__(self) -> None:
         self._computing = Computing(copied)
+        self._closed = False
 
     def call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Worker`."""
+        if self._closed:
+            raise Cancelled(_STOPPED)
         try:
             return [getattr(self._computing, method)(*arguments) for arguments in calls]
         except Changed as error:
@@ -61,7 +68,8 @@ class LocalWorker:
             raise StorageFailure(*error.args) from None
 
     def close(self) -> None:
-        """Nothing runs apart from the caller."""
+        """See `Worker`. What runs already goes on: it is the caller's own thread."""
+        self._closed = True
 
 
 class ProcessWorker:
@@ -70,13 +78,21 @@ class ProcessWorker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
+        # Whoever holds it may use the pipes, and close them.
+        self._calling = threading.Lock()
 
     def call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """See `Worker`."""
+        with self._calling:
+            if self._closed:
+                raise Cancelled(_STOPPED)
+            return self._call(method, calls)
+
+    def _call(self, method: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         process = self._process = self._process or _start()
         if self._closed:
+            # It came too late for `close` to end it.
             process.kill()
-            process.wait()
         assert process.stdin is not None and process.stdout is not None
         try:
             send(process.stdin, (method, list(calls)))
@@ -86,8 +102,10 @@ class ProcessWorker:
         if answer is None:
             # Another child may do what comes next.
             process.kill()
-            process.communicate()
             self._process = None
+            _let_go(process)
+            if self._closed:
+                raise Cancelled(_STOPPED)
             raise _died(method, calls)
         outcome, value = answer
         if outcome == "changed":
@@ -100,9 +118,13 @@ class ProcessWorker:
     def close(self) -> None:
         """See `Worker`."""
         self._closed = True
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+        if (process := self._process) is not None:
+            process.kill()
+        # A call that waits for an answer meets the end of its pipe now.
+        with self._calling:
+            process, self._process = self._process, None
+            if process is not None:
+                _let_go(process)
 
 
 def make_worker(size: int) -> Worker:
@@ -120,6 +142,16 @@ def _start() -> subprocess.Popen[bytes]:
         # Ctrl-C is for the parent to handle.
         start_new_session=True,
     )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a child that was killed, and close its pipes."""
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            # What it was not told any more is of no use to it.
+            with suppress(OSError):
+                pipe.close()
 
 
 def _died(method: str, calls: Sequence[tuple[Any, ...]]) -> Exception:
