@@ -98,6 +98,8 @@ def _body(response: requests.Response, url: str, deadline: float) -> bytes:
                 part = decoder.decompress(part, MAX_BYTES - size + 1)
             except zlib.error:
                 raise NetworkFailure(f"{url} sends gzip that cannot be read") from None
+            if decoder.unused_data:
+                raise NetworkFailure(f"{url} sends something after the end of its gzip")
         parts.append(part)
         size += len(part)
         if size > MAX_BYTES:
