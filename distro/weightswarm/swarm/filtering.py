@@ -9,7 +9,7 @@ import libtorrent as lt
 from weightswarm.reach import Network, closed_ranges, is_closed
 
 MAX_OPENED = 1000
-"""Most addresses that are opened one by one."""
+"""Most addresses that are opened one by one, of those that the user named and of others each."""
 
 _BLOCKED = 1
 
@@ -26,17 +26,21 @@ class AddressFilter:
         self.rules = lt.ip_filter()
         for first, last in closed_ranges(network):
             self.rules.add_rule(str(first), str(last), _BLOCKED)
-        self._opened: set[str] = set()
+        self._opened: dict[bool, set[str]] = {True: set(), False: set()}
         if network is not Network.LOOPBACK:
             self.rules.add_rule(relay, relay, 0)
 
-    def open(self, host: str) -> bool:
-        """Let a literal address through that would be closed; return whether the rules changed. At loopback none is."""
-        if self.network is Network.LOOPBACK or host in self._opened or len(self._opened) >= MAX_OPENED:
+    def open(self, host: str, *, named: bool) -> bool:
+        """Let a literal address through that would be closed; return whether the rules changed. At loopback none is.
+
+        Unless the user `named` it, it must be somebody's near: never this machine's own, nor a cloud's metadata.
+        """
+        opened = self._opened[named]
+        if self.network is Network.LOOPBACK or len(opened) >= MAX_OPENED or host in opened | self._opened[not named]:
             return False
-        if not is_closed(host, self.network):
+        if not is_closed(host, self.network) or (not named and is_closed(host, Network.LAN)):
             return False
-        self._opened.add(host)
+        opened.add(host)
         address = str(ipaddress.ip_address(host.partition("%")[0]))
         self.rules.add_rule(address, address, 0)
         return True

@@ -84,7 +84,7 @@ class Swarm:
             self._open_or_ask(PeerAddress(host, port), _Purpose(named=True, tracker=True))
         for peer in self.options.named_peers:
             if (address := literal(peer)) is not None:
-                self._open(address.host)
+                self._open(address.host, named=True)
         for node in self.options.dht_nodes:
             self._open_or_ask(node, _Purpose(named=True, dht=True))
         return self
@@ -242,7 +242,7 @@ class Swarm:
         elif (found := local_peer(alert)) is not None:
             # Local discovery is a neighbour's own voice, and its sender's address is no stranger's word. The alert does
             # not say for which torrent; among several the neighbour, who hears of us too, knows which to dial for.
-            if self._open(found.host) and len(self._torrents) == 1:
+            if self._open(found.host, named=False) and len(self._torrents) == 1:
                 next(iter(self._torrents.values())).connect(found)
         elif (event := event_of(alert, self._torrents)) is not None:
             self._events.append(event)
@@ -287,7 +287,7 @@ class Swarm:
 
     def _use(self, address: PeerAddress, purpose: _Purpose) -> None:
         if purpose.named:
-            self._open(address.host)
+            self._open(address.host, named=True)
         if purpose.dht:
             self._session.add_dht_node((address.host, address.port))
         elif purpose.tracker:
@@ -300,8 +300,8 @@ class Swarm:
             else:
                 purpose.torrent.connect(address)
 
-    def _open(self, host: str) -> bool:
-        opened = self._filter.open(host)
+    def _open(self, host: str, *, named: bool) -> bool:
+        opened = self._filter.open(host, named=named)
         if opened:
             self._session.set_ip_filter(self._filter.rules)
         return opened
@@ -310,7 +310,7 @@ class Swarm:
         host, port = alert.endpoint
         if not alert.handle.is_valid():
             # Somebody near came to us: he may, from his next try on. Who only was heard of may not be dialled.
-            self._open(host)
+            self._open(host, named=False)
         else:
             self._say_once(f"{PeerAddress(host, port)} is not dialled")
 
