@@ -202,17 +202,18 @@ class StagedVerification:
             return {changed.number: Finding(changed.expected.path, Fault.WRONG_SIZE, error.reason)}
         return {file.number: found for file in files if (found := self._settle(file)) is not None}
 
-    def _identify(self, file: _StagedFile) -> int:
+    def _identify(self, file: _StagedFile) -> tuple[int, int]:
         descriptor = open_regular(file.path)
         try:
             status = os.fstat(descriptor)
         finally:
             os.close(descriptor)
-        if file.identity is not None and file.identity.inode != status.st_ino:
+        inode = (status.st_dev, status.st_ino)
+        if file.identity is not None and (file.identity.device, file.identity.inode) != inode:
             raise _replaced(file)
         # What is written from now on, while the last of it is hashed, shows in the end.
         file.identity = FileIdentity.of(status)
-        return status.st_ino
+        return inode
 
     def _advance(self, file: _StagedFile, length: int, digests: FileDigests | None) -> None:
         with self._lock:

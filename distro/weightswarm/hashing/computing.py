@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Fields = tuple[str, int | None, int, int]
-    Read = Callable[[Fields, Callable[[memoryview], None]], int]
+    Inode = tuple[int, int]
+    Read = Callable[[Fields, Callable[[memoryview], None]], Inode]
 
 # Small enough to stay in a core's own cache while it is hashed in several ways.
 _SLICE = 256 * 1024
@@ -34,7 +35,8 @@ class Unreadable(Exception):
 
 
 class Computing:
-    """Runs jobs one after another. `read` hands the bytes of a span to a function and returns the file's inode."""
+    """Runs jobs one after another. `read` hands the bytes of a span to a function and returns the file's inode,
+    its device first."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -43,7 +45,7 @@ class Computing:
 
     def run(
         self, file: int, span: Fields, last: bool, git_blob_size: int | None
-    ) -> tuple[int, bytes | None, bytes | None, bytes]:
+    ) -> tuple[Inode, bytes | None, bytes | None, bytes]:
         """Extend a file's digests by a span; return its inode and, after the `last` span, its SHA-256 and git SHA-1.
 
         Of a file whose size is told its first bytes come as well: who looks at them need not open it again.
@@ -142,7 +144,7 @@ def _hash_piece(
         sha1s.append(sha1.digest())
 
 
-def copied(span: Fields, use: Callable[[memoryview], None]) -> int:
+def copied(span: Fields, use: Callable[[memoryview], None]) -> Inode:
     """Read a span into memory. A file that shrinks meanwhile is an error, and no signal."""
     path, _, offset, length = span
     descriptor, inode = _opened(span)
@@ -162,7 +164,7 @@ def copied(span: Fields, use: Callable[[memoryview], None]) -> int:
     return inode
 
 
-def mapped(span: Fields, use: Callable[[memoryview], None]) -> int:
+def mapped(span: Fields, use: Callable[[memoryview], None]) -> Inode:
     """Map a span: nothing is copied. A file that shrinks meanwhile kills the process (SIGBUS)."""
     path, _, offset, length = span
     if length == 0:
@@ -186,7 +188,7 @@ def mapped(span: Fields, use: Callable[[memoryview], None]) -> int:
     return inode
 
 
-def _opened(span: Fields) -> tuple[int, int]:
+def _opened(span: Fields) -> tuple[int, Inode]:
     path, size, offset, length = span
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -199,4 +201,4 @@ def _opened(span: Fields) -> tuple[int, int]:
         os.close(descriptor)
         expected = offset + length if size is None else size
         raise Changed(path, f"changed its size from {expected:,} to {status.st_size:,} bytes")
-    return descriptor, status.st_ino
+    return descriptor, (status.st_dev, status.st_ino)

@@ -30,8 +30,8 @@ class FilePart:
     git_blob: bool
 
 
-def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[int, FileDigests | None]]:
-    """Read parts of files; return each file's inode, and its digests where the part was its last.
+def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[tuple[int, int], FileDigests | None]]:
+    """Read parts of files; return each file's device and inode, and its digests where the part was its last.
 
     Raises `SourceChanged`, `StorageFailure`.
     """
