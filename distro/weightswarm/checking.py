@@ -157,8 +157,19 @@ def _repair(
             hint="pass its .torrent with --manifest, or fetch it again",
         )
     network, timeout = options.network, options.timeout
+    record = subject.record
     return repair(
-        subject.root, metainfo, manifest, placement, findings, network=network, timeout=timeout, report=report
+        subject.root,
+        metainfo,
+        manifest,
+        placement,
+        findings,
+        network=network,
+        timeout=timeout,
+        report=report,
+        # What the user left out is not added.
+        paths=[entry.path for entry in manifest.files] if record is None else record.paths,
+        allow_malformed=options.allow_malformed,
     )
 
 

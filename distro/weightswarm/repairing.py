@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from weightswarm.cache import Placement, StagedFile, Staging, VerifiedFiles, hold, utc_now
+from weightswarm.fetching.code import check_contents
 from weightswarm.fetching.plan import check_space, stage_copy
 from weightswarm.fetching.transfer import Transfer, staged_files
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo import Metainfo, check_agreement, magnet_of
 from weightswarm.progress import Note, Report
-from weightswarm.storage import OpenFolder, clone_or_copy, storage_errors
+from weightswarm.storage import OpenFolder, clone_or_copy, is_out_of_space, storage_errors
 from weightswarm.swarm import NetworkOptions, Swarm
 from weightswarm.verifying import Expectation, Fault, Finding, check_file
 
@@ -27,11 +28,14 @@ def repair(
     network: NetworkOptions,
     timeout: float,
     report: Report,
+    paths: Collection[str],
+    allow_malformed: bool,
 ) -> tuple[str, ...]:
     """Fetch the bad pieces of the files in `findings` into copies, swap the copies in, and return the files' paths.
 
-    `root` is where the release stands, `timeout` the seconds without progress after which it gives up. Raises what a
-    transfer and a placement raise.
+    `root` is where the release stands, and `paths` are the files of it that were wanted there. `timeout` is the seconds
+    without progress after which it gives up. A file that was missing must be one that a fetch would take, which
+    `allow_malformed` is for. Raises what a transfer and a placement raise.
     """
     check_agreement(metainfo, manifest)
     entries = {entry.path: entry for entry in manifest.files}
@@ -58,15 +62,22 @@ def repair(
                 report(Note(f"Repaired with {transfer.received:,} bytes from the swarm."))
         wrong = {finding.path for finding in findings}
         kept = []
-        for entry in (entry for entry in manifest.files if entry.path not in wrong):
+        for entry in (entry for entry in manifest.files if entry.path in paths and entry.path not in wrong):
             held = placement.held(entry)
             if held is not None and check_file(held, Expectation.of(entry)) is None:
                 kept.append(entry.path)
             elif (copy := stage_copy(entry, [root / entry.path], staging)) is not None:
                 # Good, but not where this release keeps it: such as a plain file in a snapshot.
                 staged[entry.path] = copy
+        missing = {finding.path for finding in findings if finding.fault is Fault.MISSING}
+        check_contents(
+            {path: file.path for path, file in staged.items() if path in missing},
+            only_safe=False,
+            allow_malformed=allow_malformed,
+            report=report,
+        )
         placement.place(VerifiedFiles(staged, tuple(kept), torrent, metainfo.info_hash, utc_now(), staging.folder))
-        staging.discard()
+        staging.discard({*staged, *(entry.path for entry in bad)})
     return tuple(sorted(staged))
 
 
@@ -81,7 +92,12 @@ def _copy_aside(source: Path, target: Path, base: Path, size: int) -> None:
         try:
             copy = folder.open_file(target.name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
-                clone_or_copy(original, copy)
+                try:
+                    clone_or_copy(original, copy)
+                except OSError as error:
+                    if is_out_of_space(error):
+                        raise
+                    # Such as a bad sector: what follows comes from the swarm.
                 if os.fstat(copy).st_size > size:
                     # The swarm mends pieces; what follows the last one it would leave.
                     os.ftruncate(copy, size)

@@ -16,7 +16,15 @@ from weightswarm.magnet import FileSelection
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Phase, Progress, Report
-from weightswarm.storage import FileIdentity, OpenFolder, allocated_bytes, clone_or_copy, free_bytes, storage_errors
+from weightswarm.storage import (
+    FileIdentity,
+    OpenFolder,
+    allocated_bytes,
+    clone_or_copy,
+    free_bytes,
+    is_out_of_space,
+    storage_errors,
+)
 from weightswarm.trusting import Standing
 from weightswarm.verifying import Expectation, check_file, check_open_file
 
@@ -135,6 +143,10 @@ def stage_copy(
                         return StagedFile(target, identity)
                 finally:
                     os.close(copy)
+            except OSError as error:
+                if is_out_of_space(error):
+                    raise
+                # A bad sector, or a network file system that is gone: the next one has it, or the swarm.
             finally:
                 os.close(original)
         folder.remove(target.name)

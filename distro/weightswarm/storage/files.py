@@ -28,9 +28,14 @@ def storage_errors(path: Path) -> Iterator[None]:
         # Of a rename that meets a folder, the folder is what stands in the way.
         in_the_way = error.errno in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
         named = str((error.filename2 if in_the_way else None) or error.filename or path)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_out_of_space(error):
             raise StorageFailure(named, "the disk is full", hint="free some space and try again") from error
         raise StorageFailure(named, error.strerror or str(error)) from error
+
+
+def is_out_of_space(error: OSError) -> bool:
+    """Tell whether the disk is full, or this user's share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sync_file_system(path: Path) -> None:
@@ -50,6 +55,7 @@ class FileIdentity:
     """What changes when a file is written to or another takes its place. Times in nanoseconds; nobody can set
     `ctime_ns` back."""
 
+    device: int
     inode: int
     size: int
     mtime_ns: int
@@ -58,7 +64,7 @@ class FileIdentity:
     @classmethod
     def of(cls, status: os.stat_result) -> FileIdentity:
         """The identity of a file of that status."""
-        return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -110,7 +116,7 @@ def clone_or_copy(source: int, target: int) -> None:
         fcntl.ioctl(target, _FICLONE, source)
         return
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_out_of_space(error):
             raise
     offset, size = 0, os.fstat(source).st_size
     while offset < size:
