@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from weightswarm.errors import NetworkFailure, SourceChanged, StorageFailure, WeightswarmError
+from weightswarm.errors import Cancelled, NetworkFailure, SourceChanged, StorageFailure, WeightswarmError
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.publishing import Release
@@ -58,24 +58,25 @@ def seed_releases(
             raise NetworkFailure("Cannot listen for peers on any address", hint="choose one with --listen HOST:PORT")
         own = (PeerAddress("127.0.0.1", swarm.port),) if options.network.network is Network.LOOPBACK else ()
         peers = tuple(dict.fromkeys((*options.advertise, *own)))
-        session = _Seeding(swarm, options, report)
+        session = _Seeding(swarm, options, report, stop or threading.Event())
         for release in releases:
             session.add(SeededRelease(release, release.magnet(peers)))
         session.start()
         if ready := [seeded for seeded in session.all if seeded.error is None]:
             on_ready(ready)
         try:
-            session.run(stop or threading.Event())
+            session.run()
         finally:
             session.settle()
         return session.all
 
 
 class _Seeding:
-    def __init__(self, swarm: Swarm, options: SeedOptions, report: Report) -> None:
+    def __init__(self, swarm: Swarm, options: SeedOptions, report: Report, stop: threading.Event) -> None:
         self.swarm = swarm
         self.options = options
         self.report = report
+        self.stop = stop
         self.all: list[SeededRelease] = []
         self.active: dict[Torrent, SeededRelease] = {}
 
@@ -92,11 +93,11 @@ class _Seeding:
             if time.monotonic() > deadline:
                 raise NetworkFailure(f"Seeding did not start within {_START_SECONDS:g} seconds")
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self) -> None:
         started = time.monotonic()
         next_watch = started + _WATCH_SECONDS
         next_report = started
-        while self.active and not stop.is_set():
+        while self.active and not self.stop.is_set():
             self._handle(self.swarm.poll(0.25))
             now = time.monotonic()
             for torrent in list(self.active):
@@ -114,7 +115,7 @@ class _Seeding:
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, StorageFailed) and event.torrent in self.active:
-                self._stop(event.torrent, self._explain(self.active[event.torrent], event.path, event.reason))
+                self._stop_wrong(event.torrent, event.path, event.reason)
             elif isinstance(event, Checked) and event.torrent in self.active:
                 event.torrent.refresh_now()
                 self._check_state(event.torrent)
@@ -125,8 +126,7 @@ class _Seeding:
     def _check_state(self, torrent: Torrent) -> None:
         """Stop a seed that is none: a file has another size, or a piece was read that does not match its hash."""
         if not torrent.status.seeding:
-            seeded = self.active[torrent]
-            self._stop(torrent, self._explain(seeded, seeded.release.manifest.name, "is not whole"))
+            self._stop_wrong(torrent, self.active[torrent].release.manifest.name, "is not whole")
 
     def _watch_files(self) -> None:
         for torrent, seeded in list(self.active.items()):
@@ -134,6 +134,12 @@ class _Seeding:
                 seeded.release.check_unchanged()
             except SourceChanged as error:
                 self._stop(torrent, error)
+
+    def _stop_wrong(self, torrent: Torrent, path: str, reason: str) -> None:
+        """Stop a seed, and only then find out why: that may take as long as hashing all of it."""
+        seeded = self.active[torrent]
+        self._stop(torrent, None)
+        seeded.error = self._explain(seeded, path, reason)
 
     def _explain(self, seeded: SeededRelease, path: str, reason: str) -> WeightswarmError:
         """Find which file is wrong: by its signature, else by hashing."""
@@ -144,7 +150,11 @@ class _Seeding:
             return error
         entries = {entry.path: entry for entry in release.manifest.files}
         for file, location in zip(release.metainfo.files, release.locations, strict=True):
-            if (finding := check_file(location, Expectation.of(entries[file.path]))) is not None:
+            try:
+                finding = check_file(location, Expectation.of(entries[file.path]), stop=self.stop.is_set)
+            except Cancelled:
+                break
+            if finding is not None:
                 return SourceChanged(str(location), f"changed ({finding.fault.value})")
         return StorageFailure(path, reason)
 
