@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -200,10 +201,15 @@ def _look(file: _Wanted, code: list[CodeFile]) -> Finding | None:
     return None if seen.defect is None else Finding(path, Fault.MALFORMED, seen.defect)
 
 
+# One at a time: a header may unpack to more memory than all lanes should take at once.
+_INSPECTING = threading.Lock()
+
+
 def _inspect(path: str, file: str) -> Inspection:
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return inspect_file(path, descriptor)
+        with _INSPECTING:
+            return inspect_file(path, descriptor)
     finally:
         os.close(descriptor)
 
