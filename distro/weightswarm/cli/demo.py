@@ -16,6 +16,7 @@ import click
 
 from weightswarm.cli.options import option
 from weightswarm.errors import WeightswarmError
+from weightswarm.storage import user_path
 
 _SEED_START_SECONDS = 600
 
@@ -31,7 +32,7 @@ def demo_command(model: str | None, name: str) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="weightswarm-demo-") as folder:
         base = Path(folder)
-        source = Path(model).expanduser() if model else _made_up_model(base / "model")
+        source = user_path(model) if model else _made_up_model(base / "model")
         if not source.exists():
             raise click.UsageError(f"There is no folder {source}")
         environment = {**os.environ, "WEIGHTSWARM_NETWORK": "loopback", "HF_HUB_OFFLINE": "1"}

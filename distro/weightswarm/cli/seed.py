@@ -87,7 +87,7 @@ def seed_command(
         if not quiet:
             for each in seeded:
                 label = f"{each.release.manifest.name}@{each.release.manifest.revision[:8]}"
-                ratio = each.uploaded / each.release.manifest.total_size
+                ratio = each.uploaded / max(1, each.release.manifest.total_size)
                 click.echo(f"{label}: {size_text(each.uploaded)} given, ratio {ratio:.2f}", err=True)
     failures = [each.error for each in seeded if each.error is not None]
     for error in failures[:-1]:

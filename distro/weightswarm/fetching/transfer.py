@@ -210,7 +210,7 @@ class Transfer:
         if isinstance(event, TorrentFailed):
             raise StorageFailure(self.metainfo.name, event.reason)
         if event.out_of_space:
-            left = sum(file.size for file in self.metainfo.files if file.index not in self._verification.done)
+            left = sum(size for index, size in self._sizes.items() if index not in self._verification.done)
             raise OutOfSpace(str(self.staging.folder), needed=left, free=free_bytes(self.staging.folder))
         raise StorageFailure(event.path, event.reason)
 
