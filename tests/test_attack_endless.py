@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import resource
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ import pytest
 
 import running
 from conftest import make_model
-from endless import ANSWERS, MIB, Server, hostile_server, udp_tracker
+from endless import ANSWERS, MIB, Answer, Server, hostile_server, udp_tracker
 from hostile import NOWHERE, peer_of, release_of, serving_release
 from running import CommandLine
 from weightswarm.errors import NetworkFailure
@@ -247,3 +250,100 @@ def test_a_torrent_url_without_end_costs_neither_memory_nor_time(server: Server,
 @pytest.mark.parametrize("answer", ["dripping_headers", "gzip_bomb"])
 def test_a_fetch_of_such_a_url_ends_in_one_line(cli: CommandLine, server: Server, answer: str) -> None:
     bounded(watched(cli, server.url(answer) + "x.torrent", "--timeout", str(TIMEOUT)), 1)
+
+
+# --- crafted answers -------------------------------------------------------------------------------------------------
+
+
+def negative_chunk(connection: socket.socket, first: int, last: int) -> None:
+    """A chunk of minus one byte, which http.client reads on for ever."""
+    head = f"HTTP/1.1 206 -\r\nContent-Range: bytes {first}-{last}/9999999\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head.encode() + b"-1\r\n" + b"d" * 65536)
+
+
+def redirect_to(location: bytes) -> Answer:
+    """A redirect to what is no URL, or leads to no host."""
+
+    def answer(connection: socket.socket, _first: int, _last: int) -> None:
+        own = location.replace(b"PORT", b"%d" % connection.getsockname()[1])
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: " + own + b"\r\nContent-Length: 0\r\n\r\n")
+
+    return answer
+
+
+def slow_file(connection: socket.socket, _first: int, _last: int) -> None:
+    """A whole file from its first byte on, fast enough not to stall, whatever range was asked for."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n")
+    for _ in range(100):
+        connection.sendall(b"d" * 5000)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (negative_chunk, "more than was asked for"),
+        (redirect_to(b"http://[x"), "no URL"),
+        (redirect_to(b"http://a\0b/"), "no http or https URL"),
+        (redirect_to(b"https://.localhost:PORT/"), "no secure connection"),
+    ],
+    ids=["negative chunk", "no URL", "NUL", "leading dot"],
+)
+def test_a_crafted_answer_is_misbehaviour_and_no_traceback(
+    server: Server, monkeypatch: pytest.MonkeyPatch, answer: Answer, says: str
+) -> None:
+    monkeypatch.setitem(ANSWERS, "crafted", answer)
+    source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
+    came = bytearray()
+
+    with pytest.raises((upstream.Misbehaved, upstream.Failed), match=says):
+        for part in source.read(server.url("crafted"), 100, 199):
+            came += part
+
+    source.close()
+    assert len(came) <= 100
+
+
+def test_what_comes_before_a_range_is_not_skipped_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "_SKIP_SECONDS", 0.5)
+    monkeypatch.setitem(ANSWERS, "crafted", slow_file)
+    source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
+
+    with pytest.raises(upstream.Failed, match="serves no ranges"):
+        list(source.read(server.url("crafted"), 8_000_000, 8_000_099))
+
+    source.close()
+
+
+def test_a_listener_that_fails_for_a_moment_goes_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as when too many files are open."""
+    monkeypatch.setattr(relay, "_MAX_PAUSE", 0.0)
+    passing = relay.Relay(Network.LOOPBACK, Limits(Network.LOOPBACK, frozenset()))
+    failures = [OSError(errno.EMFILE, "Too many open files")] * 3
+    accept = socket.socket.accept
+
+    def failing(self: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    address = passing.through(server.url("half_a_body"))
+    try:
+        with pytest.raises(IncompleteRead), ask(f"{address}file") as answer:
+            answer.read()
+    finally:
+        passing.close()
+    assert not failures
+
+
+def test_nothing_may_follow_a_torrents_gzip(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def more(connection: socket.socket, _first: int, _last: int) -> None:
+        body = gzip.compress(b"d4:infode") + b"more"
+        connection.sendall(
+            f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+
+    monkeypatch.setitem(ANSWERS, "crafted", more)
+    with pytest.raises(NetworkFailure, match="after the end of its gzip"):
+        download_metainfo(server.url("crafted"), timeout=10, network=Network.LOOPBACK)

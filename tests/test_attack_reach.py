@@ -29,6 +29,7 @@ from weightswarm.magnet import PeerAddress
 from weightswarm.metainfo import bdecode, bencode
 from weightswarm.reach import Network, Refused, check_stranger, connect, is_closed
 from weightswarm.registry import download_metainfo
+from weightswarm.swarm.filtering import MAX_OPENED, AddressFilter
 from weightswarm.swarm.network import MAX_PEERS, MAX_TRACKERS, MAX_WEB_SEEDS, NetworkOptions, Sieve
 from weightswarm.swarm.resolving import MAX_THREADS, Resolver
 from weightswarm.swarm.upstream import Failed, Limits, Upstream
@@ -393,3 +394,21 @@ def recording(redirect: str | None) -> Iterator[tuple[str, list[Message]]]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_only_the_user_opens_this_machine_and_a_clouds_metadata(figure: Figure) -> None:
+    filtering = AddressFilter(Network.PUBLIC, "127.1.2.3")
+    for address in ("127.0.0.1", "169.254.169.254", "100.100.100.200", "::1", "fd00:ec2::254", "0.0.0.0"):
+        assert not filtering.open(address, named=False), address
+        assert filtering.rules.access(address) == 1
+        assert filtering.open(address, named=True), address
+        assert filtering.rules.access(address) == 0
+    assert filtering.open("192.168.1.2", named=False), "a neighbour who comes by himself"
+    figure("kinds of closed addresses", 1)
+
+
+def test_who_comes_by_himself_uses_up_nobody_elses_room() -> None:
+    filtering = AddressFilter(Network.PUBLIC, "127.1.2.3")
+    opened = [filtering.open(f"10.0.{number // 250}.{number % 250 + 1}", named=False) for number in range(2000)]
+    assert sum(opened) == MAX_OPENED
+    assert filtering.open("10.1.0.1", named=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,12 @@ from hostile import (
 from running import CommandLine
 from weights import safetensors_bytes
 from weightswarm import FetchOptions, Release
+from weightswarm.cache import Staging
+from weightswarm.errors import StorageFailure
+from weightswarm.fetching import plan
+from weightswarm.magnet import InfoHash
+from weightswarm.manifest import FileEntry
+from weightswarm.storage import clone_or_copy
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -240,3 +248,49 @@ def test_the_hubs_tools_find_nothing_to_warn_of_after_a_revision_was_removed(
     from huggingface_hub import scan_cache_dir
 
     assert scan_cache_dir(hub).warnings == []
+
+
+def test_a_short_run_leaves_an_unfinished_long_one_where_it_is(tmp_path: Path) -> None:
+    """`--include` of one file, or a repair, while most of the release waits half fetched."""
+    staging = Staging(tmp_path / ".locks" / "weightswarm", InfoHash("ab" * 20, None))
+    paths = ["config.json", "sub/large.bin", "sub/other.bin"]
+    staging.prepare(b"torrent", paths)
+    for path in paths:
+        staging.swarm_file(path).write_bytes(b"half")
+    staging.reused_file("config.json").write_bytes(b"copy")
+
+    staging.discard(["config.json", "sub/other.bin"])
+    assert [path for path in paths if staging.swarm_file(path).exists()] == ["sub/large.bin"]
+    assert not staging.reused_file("config.json").exists()
+    assert staging.load_metainfo() == b"torrent"
+
+    staging.discard(["sub/large.bin"])
+    assert not staging.folder.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_cached_copy_that_cannot_be_read_is_passed_over(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging = Staging(tmp_path / ".locks" / "weightswarm", InfoHash("ab" * 20, None))
+    staging.prepare(b"torrent", ["a"])
+    bad, good = tmp_path / "bad", tmp_path / "good"
+    for source in (bad, good):
+        source.write_bytes(b"data")
+    entry = FileEntry("a", 4, hashlib.sha256(b"data").hexdigest(), None)
+    left = [number]
+
+    def copy(source: int, target: int) -> None:
+        if left:
+            raise OSError(left.pop(), "bad sector")
+        clone_or_copy(source, target)
+
+    monkeypatch.setattr(plan, "clone_or_copy", copy)
+    staged = plan.stage_copy(entry, [bad, good], staging)
+    assert staged is not None
+    assert staged.path.read_bytes() == b"data"
+    left.append(number)
+    assert plan.stage_copy(entry, [bad], staging) is None, "it is left to the swarm"
+    left.append(errno.ENOSPC)
+    with pytest.raises(StorageFailure, match="full"):
+        plan.stage_copy(entry, [bad, good], staging)

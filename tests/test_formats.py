@@ -26,6 +26,7 @@ from running import CommandLine
 from samples import PROPERTY, write_files
 from weights import safetensors_bytes, tensor, with_header
 from weightswarm.formats import inspect_file
+from weightswarm.formats.archives import zip_members
 from weightswarm.formats.gguf import MAX_KEYS, check_gguf
 from weightswarm.formats.safetensors import MAX_HEADER, check_safetensors
 from weightswarm.formats.source import Malformed, Source, Unpacked
@@ -393,3 +394,9 @@ def test_repair_leaves_malformed_weights_that_are_the_publishers(cli: CommandLin
     assert mended.json["repaired"] == ["config.json"]
     assert [finding["fault"] for finding in mended.json["findings"]] == ["malformed"]
     assert (path / "model.safetensors").exists()
+
+
+def test_a_zip64_record_that_is_cut_off_is_no_archive() -> None:
+    """The end of central directory right behind the first four bytes of the record that it sends the reader to."""
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    assert zip_members(Unpacked(b"PK\x03\x04" + b"PK\x06\x06" + end)) == []

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samples import PROPERTY, info_of, make_sample, read_by_libtorrent, torrent_by_libtorrent
-from weightswarm.errors import Cancelled, InvalidInput, SourceChanged
+from weightswarm.errors import Cancelled, InvalidInput, SourceChanged, StorageFailure
 from weightswarm.hashing import (
     MAX_PIECE_LENGTH,
     V1Layout,
@@ -25,6 +26,7 @@ from weightswarm.hashing import (
     hash_tree,
     parse_piece_length,
 )
+from weightswarm.hashing.workers import LocalWorker, ProcessWorker, Worker
 from weightswarm.metainfo import TorrentVersion, bdecode
 
 KIB, MIB = 1024, 1024 * 1024
@@ -398,3 +400,39 @@ def test_other_piece_lengths_are_refused(value: int) -> None:
     with pytest.raises(InvalidInput, match="Not a piece length") as caught:
         parse_piece_length(value)
     assert "power of two" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("kind", [LocalWorker, ProcessWorker])
+def test_a_worker_that_was_closed_hashes_nothing_more(kind: type[Worker], tmp_path: Path) -> None:
+    """Whoever stops a verification does not wait for the rest of it to be hashed some other way."""
+    file = tmp_path / "file"
+    file.write_bytes(b"data")
+    worker = kind()
+    call = (0, (str(file), 4, 0, 4), True, None)
+    assert worker.call("run", [call])[0][1] == hashlib.sha256(b"data").digest()
+    worker.close()
+    with pytest.raises(Cancelled):
+        worker.call("run", [call])
+    worker.close()
+
+
+def test_closing_a_worker_ends_what_it_does_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with file.open("wb") as sparse:
+        sparse.truncate(64 * 1024 * MIB)
+    worker = ProcessWorker()
+    ended: list[Exception] = []
+
+    def hash_on() -> None:
+        try:
+            worker.call("run", [(0, (str(file), None, 0, 64 * 1024 * MIB), True, None)])
+        except (Cancelled, StorageFailure, ValueError, AttributeError) as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=hash_on)
+    thread.start()
+    time.sleep(0.5)
+    worker.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [type(error) for error in ended] == [Cancelled]
