@@ -245,3 +245,34 @@ def test_what_would_act_on_a_terminal_is_shown_escaped(cli: CommandLine, magnet:
         assert outcome.code in (1, 2, 3)
         assert harmless(outcome.stdout)
         assert harmless(outcome.stderr), outcome.stderr
+
+
+# --- what shells and users do ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_is_no_traceback(closed: str, small: Path, tmp_path: Path) -> None:
+    command = f"exec {' '.join(COMMAND)} publish '{small}' --name {NAME} -o out {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").is_dir()
+
+
+@pytest.mark.parametrize("command", ["fetch", "show"])
+def test_noise_on_stdin_is_one_line(command: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, command, "-"],
+        input=b"\xff\xfe\x80 noise",
+        capture_output=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode in (1, 2), done.stderr
+
+
+def test_the_demo_of_a_user_that_does_not_exist_is_one_line(cli: CommandLine) -> None:
+    refused(cli("demo", "~nobody-of-that-name/model"), 2, "no such user")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,12 +19,12 @@ from weightswarm.cli.options import (
     output_options,
     positive,
     registry_options,
+    source_text,
     urls,
 )
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import model_sig_from, model_sig_options, public_key, read_small
 from weightswarm.errors import StorageFailure, printable
-from weightswarm.magnet import MAX_TEXT
 from weightswarm.progress import Note
 from weightswarm.storage import user_path
 
@@ -98,7 +97,7 @@ def fetch_command(
     )
     if keep_seeding and local_dir is not None:
         raise click.UsageError("--seed serves the cache, and --local-dir places nothing there")
-    text = sys.stdin.read(MAX_TEXT) if source == "-" else source
+    text = source_text(source)
     with reporting(quiet) as report:
         if dry_run:
             plan = api.plan_fetch(text, cache_dir=cache_dir, registries=registries, options=chosen, report=report)
@@ -112,6 +111,8 @@ def fetch_command(
             return stopped.code
     _show_result(result, quiet, as_json, in_cache=local_dir is None)
     if keep_seeding:
+        # What the user named for the fetch he named for this too.
+        network = replace(network, trackers=(*network.trackers, *chosen.trackers))
         _seed(result, cache_dir, network, quiet)
     return exit_codes.DONE
 
@@ -189,7 +190,7 @@ def _seed(result: FetchResult, cache_dir: str | None, network: Any, quiet: bool)
         ended = api.seed(
             [f"{result.name}@{result.revision}"],
             cache_dir=cache_dir,
-            options=SeedOptions(network),
+            options=SeedOptions(network, trackers=result.trackers),
             on_ready=ready,
             report=report,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +31,17 @@ class EnvOption(click.Option):
         super().__init__(*args, **kwargs)
         long = next(name for name in self.opts if name.startswith("--"))
         self.envvar = f"WEIGHTSWARM_{long[2:].replace('-', '_').upper()}"
+
+
+def source_text(source: str) -> str:
+    """Return what `-` stands for, the text on stdin, else the source itself. Bytes that are no text come as U+FFFD."""
+    from weightswarm.magnet import MAX_TEXT
+
+    if source != "-":
+        return source
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    return sys.stdin.read(MAX_TEXT)
 
 
 def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:

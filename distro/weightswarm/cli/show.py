@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ from weightswarm.cli.options import (
     output_options,
     positive,
     registry_options,
+    source_text,
 )
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.errors import printable
-from weightswarm.magnet import MAX_TEXT
 
 if TYPE_CHECKING:
     from weightswarm.fetching import Description
@@ -54,7 +53,7 @@ def show_command(
     from weightswarm import api
 
     network = network_from(options)
-    text = sys.stdin.read(MAX_TEXT) if source == "-" else source
+    text = source_text(source)
     with reporting(quiet) as report:
         description = api.show(
             text,

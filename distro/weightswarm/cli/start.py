@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    _open_standard_streams()
     try:
         signals.install()
         from weightswarm.cli.main import run
@@ -26,6 +27,13 @@ def main() -> NoReturn:
     except KeyboardInterrupt:  # before there was a handler
         code = 130
     _end(code)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream was closed: whatever is opened next would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as the process lives
 
 
 def _end(code: int) -> NoReturn:
