@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from weightswarm.errors import Cancelled, NetworkFailure, SourceChanged, StorageFailure, WeightswarmError
 from weightswarm.magnet import MagnetLink, PeerAddress
@@ -22,12 +22,14 @@ _START_SECONDS = 60.0
 @dataclass(frozen=True, slots=True)
 class SeedOptions:
     """When to stop, and what the magnets say. `ratio` is uploaded bytes over the release's size; `seconds` counts
-    from the start. `advertise` are peer addresses for the magnet; at loopback the session's own is added."""
+    from the start. `advertise` are peer addresses for the magnet; at loopback the session's own is added.
+    `trackers` are asked beside a release's own, but for private ones (BEP 27)."""
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
     advertise: tuple[PeerAddress, ...] = ()
     ratio: float | None = None
     seconds: float | None = None
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ def seed_releases(
         peers = tuple(dict.fromkeys((*options.advertise, *own)))
         session = _Seeding(swarm, options, report, stop or threading.Event())
         for release in releases:
-            session.add(SeededRelease(release, release.magnet(peers)))
+            session.add(release, peers)
         session.start()
         if ready := [seeded for seeded in session.all if seeded.error is None]:
             on_ready(ready)
@@ -80,10 +82,14 @@ class _Seeding:
         self.all: list[SeededRelease] = []
         self.active: dict[Torrent, SeededRelease] = {}
 
-    def add(self, seeded: SeededRelease) -> None:
+    def add(self, release: Release, peers: tuple[PeerAddress, ...]) -> None:
+        metainfo, magnet = release.metainfo, release.magnet(peers)
+        more = () if metainfo.private else self.options.trackers
+        magnet = replace(magnet, trackers=tuple(dict.fromkeys((*magnet.trackers, *more))))
+        seeded = SeededRelease(release, magnet)
         self.all.append(seeded)
-        locations = dict(enumerate(seeded.release.locations))
-        self.active[self.swarm.add_seed(seeded.release.metainfo, locations)] = seeded
+        torrent = self.swarm.add_seed(metainfo, dict(enumerate(release.locations)), trackers=magnet.trackers)
+        self.active[torrent] = seeded
 
     def start(self) -> None:
         """Wait until every torrent seeds or has failed."""

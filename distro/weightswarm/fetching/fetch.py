@@ -89,6 +89,7 @@ class _Fetch:
         self._vouched: Vouched | None = None
         self._called: str | None = None
         self._swarm: Swarm | None = None
+        self._private = False
         self._stack = ExitStack()
 
     def run(self, dry_run: bool) -> FetchResult | FetchPlan:
@@ -115,6 +116,7 @@ class _Fetch:
 
     def _select(self, metainfo: Metainfo) -> None:
         """Take the magnet's own selection of files (BEP 53) for `--include`, where the user gave none."""
+        self._private = metainfo.private
         selection = self.wanted.magnet.selection
         if selection is None or self.options.include or self.options.exclude:
             return
@@ -370,6 +372,7 @@ class _Fetch:
         size = manifest.total_size
         assert self._vouched is not None
         standing = self._vouched.standing
+        trackers = () if self._private else self._magnet().trackers
         return FetchResult(
-            path, name, manifest.revision, complete, size, downloaded, reused, manifest, standing, verified
+            path, name, manifest.revision, complete, size, downloaded, reused, manifest, standing, verified, trackers
         )

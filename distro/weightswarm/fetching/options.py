@@ -51,6 +51,7 @@ class FetchResult:
 
     `complete` is false when only some of the release's files are there. `verified_before` is the UTC time of the last
     verification when everything was there already and nothing was read now. `standing` tells who signed it.
+    `trackers` are those that were asked, for whoever seeds it on; none of a private torrent's.
     """
 
     path: Path
@@ -63,3 +64,4 @@ class FetchResult:
     manifest: Manifest
     standing: Standing
     verified_before: str | None = None
+    trackers: tuple[str, ...] = ()

@@ -160,14 +160,24 @@ class Swarm:
             self._starting.add(torrent.handle)
         return torrent
 
-    def add_seed(self, metainfo: Metainfo, files: Mapping[int, Path], *, peers: Iterable[PeerAddress] = ()) -> Torrent:
-        """Seed files from where they stand; nothing is written. Each piece is hashed before it is first sent."""
+    def add_seed(
+        self,
+        metainfo: Metainfo,
+        files: Mapping[int, Path],
+        *,
+        trackers: Iterable[str] = (),
+        peers: Iterable[PeerAddress] = (),
+    ) -> Torrent:
+        """Seed files from where they stand; nothing is written. Each piece is hashed before it is first sent.
+
+        `trackers` are told beside the torrent's own.
+        """
         parameters, _, _ = lay_out(metainfo, dict(files))
         parameters.save_path = str(next(iter(files.values())).parent)
         parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode | lt.torrent_flags.update_subscribe
         if metainfo.has_piece_layers:
             parameters.flags |= _V2_HASHES_ALONE
-        return self._add(parameters, metainfo.info_hash, metainfo.trackers, (), tuple(peers))
+        return self._add(parameters, metainfo.info_hash, (*metainfo.trackers, *trackers), (), tuple(peers))
 
     def remove(self, torrent: Torrent) -> None:
         """Stop a torrent; its files stay."""
