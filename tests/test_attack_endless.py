@@ -285,7 +285,7 @@ def slow_file(connection: socket.socket, _first: int, _last: int) -> None:
         (negative_chunk, "more than was asked for"),
         (redirect_to(b"http://[x"), "no URL"),
         (redirect_to(b"http://a\0b/"), "no http or https URL"),
-        (redirect_to(b"https://.localhost:PORT/"), "no secure connection"),
+        (redirect_to(b"https://.localhost:PORT/"), "no http or https URL"),
     ],
     ids=["negative chunk", "no URL", "NUL", "leading dot"],
 )

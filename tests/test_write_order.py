@@ -37,6 +37,7 @@ class Disk:
     renames: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
+    synced_folders: set[str] = field(default_factory=set)
     synced_files: int = 0
     synced_all: int = 0
 
@@ -51,6 +52,7 @@ class Disk:
             self.synced_files += paths[0] in self.unsynced
             self.unsynced.discard(paths[0])
             if call == "fsync":
+                self.synced_folders |= {paths[0]} & self.unsynced_folders
                 self.unsynced_folders.discard(paths[0])
         elif call == "syncfs":
             self.synced_all += 1
@@ -59,7 +61,7 @@ class Disk:
         elif call.startswith("rename"):
             source, target = (_joined(folder, name) for folder, name in zip(_folders(paths), names, strict=False))
             self._rename(source, target)
-        elif call.startswith("symlink"):
+        elif call.startswith("symlink") or call == "mkdirat":
             self.unsynced_folders.add(os.path.dirname(_joined(paths[0] if paths else "", names[-1])))
 
     def _rename(self, source: str, target: str) -> None:
@@ -141,7 +143,8 @@ def test_a_fetch_puts_data_on_the_disk_before_names_and_the_ref_last(
     last_blob = when("/blobs/[0-9a-f]{64}$")
     assert when("/record.json$") < last_blob < when("/snapshots/[0-9a-f]{40}$") < when("/refs/main$")
     assert when("/refs/main$") == len(disk.renames) - 1, "the ref comes last"
-    left = {folder for folder in disk.unsynced_folders if "/models--" in folder}
+    assert str(hub) in disk.unsynced_folders | disk.synced_folders, "the repository's own folder is made there"
+    left = {folder for folder in disk.unsynced_folders if "/models--" in folder or folder == str(hub)}
     assert left == set(), "every folder that names appeared in is on the disk in the end"
     figure("renames of a fetch held against its syscall trace", len(disk.renames))
 

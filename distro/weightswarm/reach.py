@@ -117,7 +117,9 @@ def split_url(url: str, schemes: Collection[str]) -> tuple[SplitResult, Endpoint
         port = parts.port or WEB_PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
-    if parts.scheme not in schemes or not parts.hostname or not parts.hostname.isprintable():
+    if parts.scheme not in schemes or not parts.hostname:
+        return None
+    if not parts.hostname.isprintable() or parts.hostname.startswith(".") or ".." in parts.hostname:
         return None
     return parts, (parts.hostname, port)
 

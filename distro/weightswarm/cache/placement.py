@@ -93,6 +93,10 @@ class CachePlacement:
                 check_free(refs, ["main"])
                 # First of all, so that what a kill leaves behind is known.
                 self._save_record(files)
+                # What is in folders that were made just now outlives a power cut if their own names do.
+                for parent in (root, repository.path, repository.record(self.manifest.revision).parent):
+                    with OpenFolder.at(parent, root) as made:
+                        made.sync()
                 linked = _has_links(scratch)
                 if linked:
                     for path, file, source in by_folder(files.staged, root):
