@@ -400,3 +400,18 @@ def test_a_zip64_record_that_is_cut_off_is_no_archive() -> None:
     """The end of central directory right behind the first four bytes of the record that it sends the reader to."""
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     assert zip_members(Unpacked(b"PK\x03\x04" + b"PK\x06\x06" + end)) == []
+
+
+def test_repair_brings_back_no_malformed_weights_that_a_fetch_would_refuse(
+    cli: CommandLine, broken: Path, hub: Path
+) -> None:
+    with serving_release(release_of(broken)) as magnet:
+        path = Path(fetch_json(cli, magnet, *QUICK, "--allow-malformed")["path"])
+        weights = path / "model.safetensors"
+        weights.resolve().unlink()
+        weights.unlink()
+        repair = ("verify", NAME, "--repair", "--peer", magnet.rpartition("x.pe=")[2])
+        refused(cli(*repair), 3, "breaks its own format", "nothing was placed")
+        assert not weights.exists()
+        cli.ok(*repair, "--allow-malformed")
+    assert weights.exists()

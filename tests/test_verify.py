@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hostile import (
     NAME,
     WEIGHTS,
     contents,
+    fetch_json,
     flip_byte,
     peer_of,
     place,
@@ -272,3 +274,16 @@ def test_a_repair_without_a_torrent_says_what_is_missing(cli: CommandLine, model
     outcome = cli("verify", model, "--manifest", "manifest.json", "--repair")
     refused(outcome, 1, "cannot be repaired")
     assert "--manifest" in outcome.stderr
+
+
+def test_a_repair_adds_nothing_that_was_left_out(cli: CommandLine, release: Release, model: Path) -> None:
+    """Not even what another revision's blob would give at once."""
+    with serving_release(release) as magnet:
+        path = Path(fetch_json(cli, magnet, "--name", NAME, "--include", "config.json")["path"])
+        config = (path / "config.json").resolve()
+        weights = next(entry for entry in release.manifest.files if entry.path == WEIGHTS)
+        shutil.copy(model / WEIGHTS, config.with_name(weights.sha256))
+        config.chmod(0o644)
+        config.write_bytes(b"[]")
+        cli.ok("verify", NAME, "--repair", "--peer", peer_of(magnet))
+    assert [file.name for file in path.iterdir()] == ["config.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,13 +26,15 @@ _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
 @dataclass(frozen=True, slots=True)
 class CachePlacement:
     """A release's place in the model cache. `set_main` moves `refs/main` even from another revision;
-    `mending` lets damaged files of a snapshot be replaced that has no record of ours."""
+    `mending` lets damaged files of a snapshot be replaced that has no record of ours. `on_wait` is called when another
+    process holds the repository's lock."""
 
     cache: ModelCache
     repository: Repository
     manifest: Manifest
     set_main: bool = False
     mending: bool = False
+    on_wait: Callable[[], None] | None = None
 
     @property
     def staging_parent(self) -> Path:
@@ -77,7 +80,11 @@ class CachePlacement:
         """See `Placement`. Files of equal content share one blob; where the file system has no links there are no
         blobs, and the snapshot holds the files themselves, as the Hub's own client does it."""
         repository, root = self.repository, self.cache.root
-        with hold(repository.lock), storage_errors(repository.path), OpenFolder.at(repository.path, root) as opened:
+        with (
+            hold(repository.lock, on_wait=self.on_wait),
+            storage_errors(repository.path),
+            OpenFolder.at(repository.path, root) as opened,
+        ):
             # Both may have changed while the download ran: the cache is shared with other processes.
             self._check_record()
             entries = {entry.path: entry for entry in self.manifest.files}

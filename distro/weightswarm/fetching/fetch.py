@@ -238,7 +238,10 @@ class _Fetch:
         if self.options.local_dir is not None:
             return LocalFolder(self.options.local_dir, manifest)
         repository = self.cache.repository(self._name(metainfo))
-        return CachePlacement(self.cache, repository, manifest, self.options.set_main)
+        return CachePlacement(self.cache, repository, manifest, self.options.set_main, on_wait=self._note_wait)
+
+    def _note_wait(self) -> None:
+        self.report(Note("Another process changes this model in the cache; waiting."))
 
     def _selected(self, manifest: Manifest) -> list[FileEntry]:
         return select_entries(manifest, self.options.include, self.options.exclude)
