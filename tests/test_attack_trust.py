@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,16 +13,30 @@ from typing import Any
 
 import pytest
 
+import weightswarm
 from answering import answering, tree
 from conftest import make_model
-from hostile import place, refused, release_of, serving_release, visible, with_manifest
+from hostile import (
+    WEIGHTS,
+    contents,
+    flip_byte,
+    peer_of,
+    place,
+    refused,
+    release_of,
+    serving_release,
+    visible,
+    with_manifest,
+)
 from running import CommandLine, CommandLineHere
-from weightswarm import Release
+from weightswarm import PublishOptions, Release
+from weightswarm.fetching.transfer import Transfer
 from weightswarm.magnet import MagnetLink, parse_magnet
 from weightswarm.metainfo import magnet_of, with_signature
 from weightswarm.publishing import Signer, sign_release
 from weightswarm.registry import DirectoryRegistry, RegistryEntry
 from weightswarm.signing import SecretKey, parse_signature, rotate
+from weightswarm.trusting import default_store
 
 NAME = "lab/model"
 PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
@@ -157,6 +173,87 @@ def test_arbitrary_software_without_any_manifest_is_refused_under_a_pinned_name(
     release = lab.release()
     bare = replace(release, metainfo=with_manifest(release.metainfo, None))
     lab.refuses(bare, "not signed", arguments=("--name", NAME, "--trust-magnet"))
+
+
+def test_arbitrary_software_is_not_what_a_repair_brings_and_the_signed_release_keeps_its_signature(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.pin()
+    good = lab.signed(1)
+    lab.accepts(good)
+    revision = good.manifest.revision
+    snapshot = lab.hub / "models--lab--model" / "snapshots" / revision
+    shutil.rmtree(lab.hub / "models--lab--model" / ".weightswarm")
+    flip_byte((snapshot / WEIGHTS).resolve())
+    damaged = contents(snapshot)
+    lab.release(seed=66)
+    evil = weightswarm.prepare(tmp_path / "files-66", name=NAME, options=PublishOptions(revision=revision))
+    (tmp_path / "evil.torrent").write_bytes(evil.metainfo.data)
+    repair = ("verify", NAME, "--repair", "--timeout", "20")
+    with serving_release(evil) as magnet:
+        folder = registry_of(tmp_path / "evil", evil, parse_magnet(magnet), None)
+        key_id, peer = lab.key.public.shown_key_id, peer_of(magnet)
+        refused(lab.cli(*repair, "--registry", folder), 3, "lab/model is not repaired", key_id)
+        refused(lab.cli(*repair, "--manifest", "evil.torrent", "--peer", peer), 3, "lab/model is not repaired", key_id)
+        other = registry_of(tmp_path / "other", lab.signed(2, seed=66), parse_magnet(magnet), None)
+        os.rename(next(other.glob("lab/model/[0-9a-f]*")), other / "lab" / "model" / revision)
+        refused(lab.cli(*repair, "--registry", other), 3, f"{NAME}@{revision[:8]} is for {NAME}@")
+    assert contents(snapshot) == damaged
+    with serving_release(good) as magnet:
+        folder = registry_of(tmp_path / "good", good, parse_magnet(magnet), good.signed)
+        lab.cli.ok(*repair, "--registry", folder, "--peer", peer_of(magnet))
+    told = lab.accepts(NAME)
+    assert (told["signature"]["state"], told["signature"]["version"]) == ("pinned", 1)
+
+
+def test_arbitrary_software_that_was_placed_under_a_name_before_its_pin_is_not_taken_up_again_by_its_magnet(
+    lab: Lab,
+) -> None:
+    """The stranger's manifest is for a name of his own; the user once placed it under what is the lab's now."""
+    evil = lab.release(seed=66, name="evil/model")
+    place(evil, lab.hub, NAME)
+    lab.pin()
+    main = lab.hub / "models--lab--model" / "refs" / "main"
+    main.unlink()
+    told = lab.accepts(evil)
+    assert told["name"].startswith("magnet/")
+    assert not main.exists()
+
+
+@pytest.mark.parametrize("change", ["pinned", "unpinned", "newer"])
+def test_arbitrary_software_is_refused_when_what_counts_changes_while_it_comes(
+    lab: Lab, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = lab.release() if change == "pinned" else lab.signed(1)
+    if change != "pinned":
+        lab.pin()
+    run = Transfer.run
+
+    def slowly(transfer: Transfer, *arguments: Any) -> bytes:
+        done = run(transfer, *arguments)
+        if change == "pinned":
+            lab.pin()
+        elif change == "unpinned":
+            lab.cli.ok("trust", "rm", "lab", "--yes")
+        else:
+            default_store().change_seen(lambda seen: seen.noting(NAME, lab.key.public, 2, "f" * 40))
+        return done
+
+    monkeypatch.setattr(Transfer, "run", slowly)
+    words = {"pinned": "not signed", "unpinned": "changed while it came", "newer": "version 2 was seen"}
+    given = ("--name", NAME) if change == "pinned" else ()
+    with offered(release) as source:
+        refused(lab.cli("fetch", source, "--timeout", "20", *given), 3, words[change])
+    assert visible(lab.hub) == []
+
+
+def test_wrong_software_under_the_revision_that_was_asked_for_is_refused(lab: Lab, tmp_path: Path) -> None:
+    asked, other = lab.release(seed=1), lab.release(seed=2)
+    with serving_release(other) as magnet:
+        folder = registry_of(tmp_path / "registry", other, parse_magnet(magnet), None)
+        os.rename(folder / NAME / other.manifest.revision, folder / NAME / asked.manifest.revision)
+        revision = asked.manifest.revision
+        lab.refuses(f"{NAME}@{revision}", revision[:8], other.manifest.revision[:8], arguments=("--registry", folder))
 
 
 def test_arbitrary_software_cannot_take_a_pinned_name_in_another_case(lab: Lab) -> None:

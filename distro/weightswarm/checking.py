@@ -19,14 +19,22 @@ from weightswarm.cache import (
     note_verified,
 )
 from weightswarm.cache.folder import MANIFEST_FILE, SIGNATURE_FILE, TORRENT_FILE
-from weightswarm.errors import InvalidInput, NetworkFailure, NotFound, SwarmTimeout, WeightswarmError
+from weightswarm.errors import (
+    ContentMismatch,
+    InvalidInput,
+    NetworkFailure,
+    NotFound,
+    SwarmTimeout,
+    Untrusted,
+    WeightswarmError,
+)
 from weightswarm.expected import Expected, expected_by_file
 from weightswarm.formats import code_notice
 from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.registry import Registry, find_name
-from weightswarm.signing import MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, OMS_FILE
+from weightswarm.signing import MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, OMS_FILE, PublicKey, Signature
 from weightswarm.storage import is_file, is_folder, looks_like_path, read_bounded, user_path
 from weightswarm.swarm import NetworkOptions
 from weightswarm.trusting import (
@@ -40,6 +48,8 @@ from weightswarm.trusting import (
 )
 from weightswarm.verifying import Fault, Finding
 from weightswarm.verifying import Report as Verdict
+
+_MAX_TORRENT = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +100,23 @@ class _Subject:
     placement: Placement | None = None
     record: ReleaseRecord | None = None
     name: str | None = None
-    signature: bytes | None = None
+    signatures: tuple[Signature, ...] = ()
+
+    def standing(self, keys: Sequence[PublicKey]) -> Standing:
+        """Return what its manifest's signatures are worth where `keys` are pinned for its name."""
+        return self._standing(self.signatures, keys)
+
+    def signature(self, keys: Sequence[PublicKey]) -> bytes | None:
+        """Return the signature to keep: the newest that counts, or where none can be judged the first."""
+        judged = [(self._standing([each], keys), each) for each in self.signatures]
+        pinned = [(standing, each) for standing, each in judged if standing.state is State.PINNED]
+        pinned.sort(key=lambda item: (item[0].version, item[0].expires or "9"), reverse=True)
+        return next((each.to_bytes() for _, each in pinned or judged), None)
+
+    def _standing(self, signatures: Sequence[Signature], keys: Sequence[PublicKey]) -> Standing:
+        if self.manifest is None:
+            return UNSIGNED
+        return standing_of(self.name or self.manifest.name, self.manifest, signatures, keys)
 
 
 def verify_target(
@@ -104,16 +130,27 @@ def verify_target(
 ) -> Verification:
     """Verify a cached `org/model[@revision]`, a snapshot, or a folder; repair what is wrong when asked to.
 
-    Raises `NotFound` for an unknown target or one without a manifest, and what a transfer raises while repairing.
+    Raises `NotFound` for an unknown target or one without a manifest, `ContentMismatch` for another release's manifest
+    from a registry, what a transfer raises while repairing, and `Untrusted` before it for what no pinned key signed.
     """
     pins = trust_store.pins()
     subject = _subject(target, cache, registries, options)
+    keys = pins.for_name(subject.name) if subject.name is not None else ()
+    standing = subject.standing(keys)
+    key_ids = tuple(key.shown_key_id for key in keys)
     verdict = _verify(subject, options, report)
     repaired: tuple[str, ...] = ()
     # A malformed file has the right bytes: nothing better would come.
     mendable = tuple(f for f in verdict.findings if f.fault is not Fault.MALFORMED)
     if options.repair and any(finding.fault is not Fault.EXTRA for finding in mendable):
-        repaired = _repair(subject, mendable, options, report)
+        if keys and standing.state is not State.PINNED:
+            raise Untrusted(
+                f"{subject.name} is not repaired: what it would become is signed by {standing}, and pinned is"
+                f" {', '.join(key_ids)}",
+                key_ids=key_ids,
+                hint="nothing was replaced; fetch it again from its publisher",
+            )
+        repaired = _repair(subject, mendable, options, subject.signature(keys), report)
         verdict = _verify(subject, options, report)
     if verdict.code:
         report(Note(code_notice(verdict.code)))
@@ -122,12 +159,6 @@ def verify_target(
     if verdict.ok and subject.record is not None:
         _note_verified(subject.record, report)
     partial = subject.record is not None and not subject.record.complete
-    keys = pins.for_name(subject.name) if subject.name is not None else ()
-    standing = UNSIGNED
-    if subject.manifest is not None:
-        name = subject.name or subject.manifest.name
-        standing = standing_of(name, subject.manifest, read_signatures([subject.signature]), keys)
-    key_ids = tuple(key.shown_key_id for key in keys)
     return Verification(subject.root, verdict, partial, repaired, standing, key_ids)
 
 
@@ -142,7 +173,11 @@ def _check_model_sig(subject: _Subject, demand: ModelSigDemand, report: Report) 
 
 
 def _repair(
-    subject: _Subject, findings: tuple[Finding, ...], options: VerifyOptions, report: Report
+    subject: _Subject,
+    findings: tuple[Finding, ...],
+    options: VerifyOptions,
+    signature: bytes | None,
+    report: Report,
 ) -> tuple[str, ...]:
     # Who only verifies does not wait for the swarm engine to load.
     from weightswarm.repairing import repair
@@ -164,6 +199,7 @@ def _repair(
         manifest,
         placement,
         findings,
+        signature=signature,
         network=network,
         timeout=timeout,
         report=report,
@@ -231,17 +267,22 @@ def _folder(root: Path, options: VerifyOptions) -> _Subject:
             hint="name one with --manifest: a manifest, a SHA256SUMS file or a .torrent",
         )
     expected = expected_by_file(options.manifest or kept)
-    torrent = (root / TORRENT_FILE).read_bytes() if (root / TORRENT_FILE).is_file() else None
+    torrent = read_bounded(root / TORRENT_FILE, _MAX_TORRENT) if (root / TORRENT_FILE).is_file() else None
     manifest = expected.manifest
     placement = None if manifest is None else LocalFolder(root, manifest)
     beside = signature_beside(options.manifest) if options.manifest else _bytes(root / SIGNATURE_FILE)
     name = None if manifest is None else manifest.name
-    return _Subject(root, expected, manifest, torrent, placement, None, name, beside)
+    signatures = read_signatures((beside, _carried(expected)))
+    return _Subject(root, expected, manifest, torrent, placement, None, name, signatures)
 
 
 def signature_beside(manifest: Path) -> bytes | None:
     """Return the signature that stands beside a manifest file, None where there is none."""
     return _bytes(manifest.with_name(f"{manifest.name}.minisig"))
+
+
+def _carried(expected: Expected) -> bytes | None:
+    return None if expected.metainfo is None else expected.metainfo.signature
 
 
 def _bytes(path: Path) -> bytes | None:
@@ -263,12 +304,14 @@ def _snapshot(
     record = load_record(repository, revision)
     if options.manifest is not None:
         expected = expected_by_file(options.manifest)
-        same = expected.manifest is not None and expected.manifest.revision == revision
-        placement = (
-            CachePlacement(cache, repository, expected.manifest, mending=True) if expected.manifest and same else None
-        )
-        beside = signature_beside(options.manifest)
-        return _Subject(root, expected, expected.manifest, None, placement, None, repository.name, beside)
+        manifest, placement = expected.manifest, None
+        # Under a name of the user's choice, the record tells what the manifest's own is.
+        name = repository.name if record is None else record.manifest.name
+        if manifest is not None and (manifest.name, manifest.revision) == (name, revision):
+            placement = CachePlacement(cache, repository, manifest, mending=True)
+        kept = None if record is None else record.signature
+        signatures = read_signatures((kept, signature_beside(options.manifest), _carried(expected)))
+        return _Subject(root, expected, manifest, None, placement, None, repository.name, signatures)
     if record is not None:
         manifest, torrent, signature = record.manifest, record.torrent, record.signature
         placed = set(record.paths)
@@ -287,7 +330,7 @@ def _snapshot(
         CachePlacement(cache, repository, manifest, mending=True),
         record,
         repository.name,
-        signature,
+        read_signatures((signature,)),
     )
 
 
@@ -301,4 +344,10 @@ def _listed(registries: Sequence[Registry], name: str, revision: str) -> _Listed
         return None
     if entry is None or entry.manifest is None:
         return None
-    return parse_manifest(entry.manifest), entry.torrent, entry.signature
+    manifest = parse_manifest(entry.manifest)
+    if (manifest.name, manifest.revision) != (name, revision):
+        raise ContentMismatch(
+            f"A registry's manifest of {name}@{revision[:8]} is for {manifest.name}@{manifest.revision[:8]}",
+            hint="nothing was replaced; name the right one with --manifest",
+        )
+    return manifest, entry.torrent, entry.signature

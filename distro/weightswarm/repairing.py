@@ -25,6 +25,7 @@ def repair(
     placement: Placement,
     findings: Sequence[Finding],
     *,
+    signature: bytes | None,
     network: NetworkOptions,
     timeout: float,
     report: Report,
@@ -33,9 +34,9 @@ def repair(
 ) -> tuple[str, ...]:
     """Fetch the bad pieces of the files in `findings` into copies, swap the copies in, and return the files' paths.
 
-    `root` is where the release stands, and `paths` are the files of it that were wanted there. `timeout` is the seconds
-    without progress after which it gives up. A file that was missing must be one that a fetch would take, which
-    `allow_malformed` is for. Raises what a transfer and a placement raise.
+    `root` is where the release stands, `signature` the manifest's, to keep with it, and `paths` are the files of it that
+    were wanted there. `timeout` is the seconds without progress after which it gives up. A file that was missing must be
+    one that a fetch would take, which `allow_malformed` is for. Raises what a transfer and a placement raise.
     """
     check_agreement(metainfo, manifest)
     entries = {entry.path: entry for entry in manifest.files}
@@ -76,7 +77,9 @@ def repair(
             allow_malformed=allow_malformed,
             report=report,
         )
-        placement.place(VerifiedFiles(staged, tuple(kept), torrent, metainfo.info_hash, utc_now(), staging.folder))
+        placement.place(
+            VerifiedFiles(staged, tuple(kept), torrent, metainfo.info_hash, utc_now(), staging.folder, signature)
+        )
         staging.discard({*staged, *(entry.path for entry in bad)})
     return tuple(sorted(staged))
 

@@ -39,6 +39,12 @@ def agreed_manifest(wanted: Wanted, options: FetchOptions, metainfo: Metainfo, r
         raise ContentMismatch(
             f"The manifest is for {manifest.name}, not for {wanted.name}", hint="nothing was downloaded"
         )
+    if wanted.revision not in (None, manifest.revision):
+        raise ContentMismatch(
+            f"The manifest is for revision {manifest.revision[:8]} of {manifest.name}, not for"
+            f" {str(wanted.revision)[:8]}",
+            hint="nothing was downloaded",
+        )
     check_agreement(metainfo, manifest)
     return manifest
 

@@ -23,7 +23,7 @@ from weightswarm.cache import (
     save_signature,
     utc_now,
 )
-from weightswarm.errors import InvalidInput, WeightswarmError
+from weightswarm.errors import InvalidInput, Untrusted, WeightswarmError
 from weightswarm.fetching.agreeing import agreed_manifest
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.metadata import ask_swarm
@@ -137,7 +137,7 @@ class _Fetch:
         if self._voucher.pinned(record.manifest.name):
             return find_by_info_hash(self.cache, known.info_hash, record.manifest.name)
         found = find_by_info_hash(self.cache, known.info_hash, self._name(known))
-        if found is None:
+        if found is None and not self._voucher.pinned(record.repository.name):
             # Nobody says what to call it now, and somebody did before.
             found, self._called = record, record.repository.name
         return found
@@ -229,6 +229,16 @@ class _Fetch:
         link_value, listed = self.wanted.magnet.signature, self.wanted.version
         return self._voucher.vouch(manifest, self._given, files, link_value, listed=listed, keep=keep)
 
+    def _vouch_again(self, manifest: Manifest | None, metainfo: Metainfo) -> None:
+        """What is pinned and what was seen may have changed while the files came: judge by what counts now."""
+        name = self._name(metainfo)
+        self._vouched = self._vouch(manifest, metainfo, keep=True)
+        called = self._vouched.name is None and self._called is not None and self._voucher.pinned(self._called)
+        if called or self._name(metainfo) != name:
+            raise Untrusted(
+                f"Whose word counts for {name} changed while it came", hint="nothing was placed; what came is kept"
+            )
+
     def _name(self, metainfo: Metainfo) -> str:
         """Who says what it is called: the user or a registry, a pinned key, whoever placed it before, or nobody."""
         vouched = self._vouched.name if self._vouched is not None else self._given
@@ -297,6 +307,7 @@ class _Fetch:
             located |= {path: file.path for path, file in staged.items()}
             self._check_model_sig(manifest, located.get(OMS_FILE))
             self._check_contents(located)
+            self._vouch_again(manifest, metainfo)
             placement.place(
                 VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
             )
@@ -343,6 +354,7 @@ class _Fetch:
             self._check_contents(located)
             placement = self._placement(metainfo, manifest)
             placement.check_conflicts()
+            self._vouch_again(None, metainfo)
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard(file.path for file in metainfo.files)
             return self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)

@@ -71,7 +71,7 @@ class Voucher:
             standing = UNSIGNED if manifest is None else standing_of(name or manifest.name, manifest, signatures, keys)
             self._tell(standing)
             return Vouched(given, standing, signatures[0].to_bytes() if signatures else None)
-        signed = self._admit(name, manifest, signatures, keys, listed)
+        signed = self._admit(name, manifest, signatures, keys, {*keys, *pins.for_name(name)}, listed)
         if keep:
             self._keep(name, signed, signed.key in pins.for_name(name))
         self._tell(signed.standing)
@@ -100,9 +100,11 @@ class Voucher:
         manifest: Manifest | None,
         signatures: tuple[Signature, ...],
         keys: tuple[PublicKey, ...],
+        known: Iterable[PublicKey],
         listed: int | None,
     ) -> Signed:
-        highest = self._store.seen().highest(name, keys)
+        # The key that the user names now is held to what the others have signed, too.
+        highest = self._store.seen().highest(name, known)
         return admit(name, manifest, signatures, keys, highest, now=utc_now(), leave=self._leave, listed=listed)
 
     def _keep(self, name: str, signed: Signed, pinned: bool) -> None:
