@@ -67,6 +67,11 @@ def slow_magnet(release: Release) -> Iterator[str]:
         yield served
 
 
+def test_a_source_with_a_nul_in_it_is_refused_in_one_line(cli: CommandLine) -> None:
+    for command in (("show", "--offline", "-"), ("fetch", "-")):
+        refused(cli(*command, stdin="a\0b"), 2, "NUL")
+
+
 # --- lies: nothing is placed -----------------------------------------------------------------------------------------
 
 LIES: dict[str, dict[str, Any]] = {

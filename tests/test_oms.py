@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,7 @@ class Authority:
     def issue(
         self, subject: str, key: Any, issuer: str, issuer_key: Any, *, ca: bool = False, signs: bool = True,
         issues: bool | None = None, depth: int | None = None, aged: int = 30, days: int = 1, narrow: bool = False,
+        others: Sequence[tuple[str, bytes]] = (),
     ) -> x509.Certificate:  # fmt: skip
         """Issue a certificate; `issues` is its key's use, `depth` how many authorities it may have below it."""
 
@@ -155,6 +156,10 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca, depth), critical=True)
             .add_extension(usage, critical=True)
         )
+        for oid, value in others:
+            builder = builder.add_extension(
+                x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value), critical=False
+            )
         if narrow:
             builder = builder.add_extension(x509.NameConstraints([x509.DNSName("example.org")], None), critical=True)
         return builder.sign(issuer_key, hashes.SHA256())
@@ -162,8 +167,13 @@ class Authority:
 
 def with_chain(signature: bytes, *chain: x509.Certificate) -> bytes:
     """Put certificates where a `model.sig` names its key."""
+    return with_raw_chain(signature, *(c.public_bytes(serialization.Encoding.DER) for c in chain))
+
+
+def with_raw_chain(signature: bytes, *chain: bytes) -> bytes:
+    """As `with_chain`, of bytes that need be no certificates."""
     document = json.loads(signature)
-    raw = [base64.b64encode(c.public_bytes(serialization.Encoding.DER)).decode() for c in chain]
+    raw = [base64.b64encode(each).decode() for each in chain]
     document["verificationMaterial"] = {
         "x509CertificateChain": {"certificates": [{"rawBytes": each} for each in raw]},
         "tlogEntries": [],
@@ -221,6 +231,52 @@ def test_a_chain_that_must_not_count_is_refused(tmp_path: Path, figure: Callable
     with pytest.raises(Untrusted):
         verify_oms(with_chain(signed, pki.leaf, pki.middle), ca_pem=shallow.public_bytes(serialization.Encoding.PEM))
     figure("certificate chains refused", len(chains) + 2)
+
+
+def test_a_chain_of_certificates_that_nothing_can_read_is_refused_as_a_strangers(
+    cli: CommandLine, model: Path, tmp_path: Path, figure: Callable[[str, float], None]
+) -> None:
+    pki = Authority(tmp_path / "ca")
+    told = cli.ok(
+        "publish", model, "--name", NAME, "-o", "out", "--oms-key", "ca/leaf.key", "--json"
+    ).json  # fmt: skip
+    signed = (tmp_path / told["model_sig"]).read_bytes()
+    verify = ("verify", model, "--manifest", told["manifest"], "--oms-signature", "bad.sig", "--oms-ca", "ca/root.pem")
+    (tmp_path / "bad.sig").write_bytes(with_chain(signed, pki.leaf, pki.middle))
+    cli.ok(*verify)
+
+    def der(*extensions: tuple[str, bytes]) -> bytes:
+        return pki.issue("lab", pki.leaf_key, "middle", pki.middle_key, others=extensions).public_bytes(
+            serialization.Encoding.DER
+        )
+
+    plain = der()
+    elsewhere = pki.issue("lab", ec.generate_private_key(ec.SECP256K1()), "middle", pki.middle_key)
+    leaves = {
+        "a version that is none": plain.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07"),
+        "an extension twice": der(("1.2.3.4", b"\5\0"), ("1.2.3.5", b"\5\0")).replace(b"\x2a\3\5", b"\x2a\3\4"),
+        "a name of a kind that nobody uses": der(("2.5.29.17", b"\x30\x02\xa3\x00")),
+        "a key of an unknown kind": plain.replace(b"\x2a\x86\x48\xce\x3d\x02\x01", b"\x2a\x86\x48\xce\x3d\x02\x77"),
+        "a curve that the standard does not have": elsewhere.public_bytes(serialization.Encoding.DER),
+        "no certificate at all": b"\0",
+    }
+    middle = pki.middle.public_bytes(serialization.Encoding.DER)
+    chains = {
+        **{what: (leaf, middle) for what, leaf in leaves.items()},
+        "an issuer": (plain, leaves["an extension twice"]),
+    }
+    for what, chain in chains.items():
+        assert what == "an issuer" or chain[0] != plain, what
+        (tmp_path / "bad.sig").write_bytes(with_raw_chain(signed, *chain))
+        refused(cli(*verify), 3)
+    for bad in (b"", b"[]", b"{}"):
+        (tmp_path / "bad.sig").write_bytes(bad)
+        refused(cli(*verify), 3, "model.sig")
+    (tmp_path / "bad.sig").write_bytes(with_chain(signed, pki.leaf, pki.middle))
+    strange = (tmp_path / "ca" / "root.pem").read_bytes()
+    (tmp_path / "ca" / "root.pem").write_bytes(strange[:100] + strange[120:])
+    refused(cli(*verify), 2, "Not certificates in PEM")
+    figure("certificate chains refused", len(chains))
 
 
 # --- what is malformed -----------------------------------------------------------------------------------------------
@@ -314,12 +370,20 @@ def test_files_beside_the_signed_ones_are_refused_unless_the_signer_left_them_to
     key = ec.generate_private_key(ec.SECP256R1())
     statement = verify_oms(sign_files(FILES, "m", pem_of(key), never), key_pem=public_of(key))
     statement.check(dict(FILES))
+    in_folder = ("model.sig/weights.bin", "33" * 32)
+    assert (
+        dict([in_folder]).items()
+        <= dict(
+            verify_oms(sign_files([*FILES, in_folder], "m", pem_of(key), never), key_pem=public_of(key)).files
+        ).items()
+    ), "a folder of that name is signed like any other"
     statement.check({**dict(FILES), "model.sig": "33" * 32, ".gitattributes": "33" * 32, ".github/x": "33" * 32})
     for wrong in (
         dict(FILES[:1]),
         {**dict(FILES), "config.json": "33" * 32},
         {**dict(FILES), "extra.py": "33" * 32},
         {**dict(FILES), "sub/model.sig": "33" * 32},
+        {**dict(FILES), "model.sig/weights.bin": "33" * 32},
         {**dict(FILES), ".gitattributes2": "33" * 32},
     ):
         with pytest.raises(Untrusted):

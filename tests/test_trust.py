@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -111,8 +112,10 @@ def test_rule_5_the_comment_is_about_this_release_or_about_none() -> None:
             judged(crossed)
     plain = KEY.sign(MANIFEST.to_bytes(), "timestamp:1\tfile:manifest.json\thashed")
     assert judged(plain).statement == ReleaseStatement()
+    malformed = KEY.sign(MANIFEST.to_bytes(), "weightswarm version=9")
     with pytest.raises(Untrusted, match="malformed"):
-        judged(KEY.sign(MANIFEST.to_bytes(), "weightswarm version=9"))
+        judged(malformed)
+    assert judged(malformed, signature(2)).statement.version == 2, "a malformed one does not stand in the way"
 
 
 def test_rule_6_an_expired_signature_counts_only_when_the_user_takes_that_on() -> None:
@@ -209,7 +212,13 @@ def test_seen_versions_only_rise_and_count_under_pinned_keys_alone() -> None:
     "damage",
     [b"", b"{", b"[]", b"{}", b"[" * 100_000, b'{"weightswarm_trust": 2}', b'{"weightswarm_trust": 1, "pins": []}',
      b'{"weightswarm_trust": 1, "pins": {"lab": "RW"}}', b'{"weightswarm_trust": 1, "pins": {"lab": ["RW"]}}',
-     b'{"weightswarm_trust": 1, "pins": {"../lab": []}}', b" " * 9_000_000],
+     b'{"weightswarm_trust": 1, "pins": {"../lab": []}}', b" " * 9_000_000, b'{"weightswarm_trust": 1}',
+     b'{"weightswarm_trust": 1, "pins": {"lab": [" %s "]}}' % KEY.public.line.encode(),
+     b'{"weightswarm_trust": 1, "pins": {"lab/a": {"%s": [Infinity, "r"]}}}' % KEY.public.line.encode(),
+     b'{"weightswarm_trust": 1, "pins": {"lab/a": {"%s": [1.5, "r"]}}}' % KEY.public.line.encode(),
+     b'{"weightswarm_trust": 1, "pins": {"lab/a": {"%s": [true, "r"]}}}' % KEY.public.line.encode(),
+     b'{"weightswarm_trust": 1, "pins": {"lab/a": {"%s": [1, 2]}}}' % KEY.public.line.encode(),
+     b'{"weightswarm_trust": 1, "pins": {"lab/a": {"RW": [1, "r"]}}}'],
 )  # fmt: skip
 def test_a_damaged_store_is_an_error_and_stays_as_it_is(tmp_path: Path, damage: bytes) -> None:
     store = TrustStore(tmp_path / "trust.json")
@@ -271,6 +280,34 @@ def test_keys_are_pinned_listed_and_removed(cli: CommandLine, tmp_path: Path) ->
     refused(cli("trust", "add", "lab/model/x", OTHER.public.line), 2, "Not an organisation or model")
     refused(cli("trust", "add", "lab", "RW" + "A" * 10), 1, "No such file")
     refused(cli("trust", "add", "lab"), 2, "KEY or --rotation")
+
+
+def test_an_organisations_key_is_removed_and_rotated_where_its_models_have_it_too(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    new, namesake = SecretKey.generate(), SecretKey.from_seed(KEY.public.key_id, b"\1" * 32)
+    for target, key in (("lab", KEY), ("lab/a", KEY), ("Lab/b", OTHER), ("labs", KEY)):
+        cli.ok("trust", "add", target, key.public.line)
+
+    def pinned() -> dict[str, list[str]]:
+        rows = cli.ok("trust", "ls", "--json").json
+        return {row["target"]: [r["public_key"] for r in rows if r["target"] == row["target"]] for row in rows}
+
+    (tmp_path / "statement").write_bytes(rotate(KEY, new.public, "lab").to_bytes())
+    refused(cli("trust", "add", "lab", WEIGHTSWARM_ROTATION="statement"), 2, "KEY or --rotation")
+    told = cli.ok("trust", "add", "lab", "--rotation", "statement").stderr
+    assert "for lab in the place" in told and "for lab/a in the place" in told
+    lines = {"Lab/b": [OTHER.public.line], "labs": [KEY.public.line]}
+    assert pinned() == {"lab": [new.public.line], "lab/a": [new.public.line], **lines}
+    told = cli.ok("trust", "rm", "lab", new.public.shown_key_id).stderr
+    assert f"Unpinned {new.public.shown_key_id} for lab/a" in told
+    assert pinned() == lines
+    cli.ok("trust", "rm", "lab", OTHER.public.line)
+    assert pinned() == {"labs": [KEY.public.line]}, "a model's own pin is the organisation's to remove"
+    cli.ok("trust", "add", "labs", namesake.public.line)
+    refused(cli("trust", "rm", "labs", KEY.public.shown_key_id), 2, "2 keys with the id")
+    cli.ok("trust", "rm", "labs", KEY.public.line)
+    assert pinned() == {"labs": [namesake.public.line]}
 
 
 def test_publishing_with_a_key_changes_no_hash_and_signing_again_renews_every_place(
@@ -378,6 +415,13 @@ def test_a_plain_folder_keeps_the_signature_through_a_repair(cli: CommandLine, m
     assert f"Signed by key {KEY.public.shown_key_id} (pinned, version 2)" in cli.ok("verify", "plain").stderr
     (tmp_path / "plain" / ".weightswarm" / "manifest.json.minisig").unlink()
     assert cli("verify", "plain").code == 3
+
+
+def test_a_passphrase_is_the_bytes_that_it_is_whatever_their_encoding(cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_bytes(b"caf\xe9\n")
+    made = cli.ok("key", "new", "lab.key", "--key-passphrase-file", "passphrase")
+    assert cli.ok("key", "show", "lab.key", WEIGHTSWARM_KEY_PASSPHRASE=os.fsdecode(b"caf\xe9")).result == made.result
+    refused(cli("key", "show", "lab.key", WEIGHTSWARM_KEY_PASSPHRASE="café"), 2, "passphrase is wrong")
 
 
 def test_signing_says_what_it_lacks(cli: CommandLine, model: Path, tmp_path: Path) -> None:

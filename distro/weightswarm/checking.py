@@ -34,7 +34,7 @@ from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import parse_metainfo
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.registry import Registry, find_name
-from weightswarm.signing import MAX_BUNDLE_BYTES, MAX_SIGNATURE_BYTES, OMS_FILE, PublicKey, Signature
+from weightswarm.signing import MAX_SIGNATURE_BYTES, OMS_FILE, PublicKey, Signature
 from weightswarm.storage import is_file, is_folder, looks_like_path, read_bounded, user_path
 from weightswarm.swarm import NetworkOptions
 from weightswarm.trusting import (
@@ -168,8 +168,8 @@ def _check_model_sig(subject: _Subject, demand: ModelSigDemand, report: Report) 
         raise InvalidInput("A model.sig is held against a manifest, and there is none", hint="name it with --manifest")
     carried = subject.root / OMS_FILE
     listed = any(entry.path == OMS_FILE for entry in subject.manifest.files)
-    data = read_bounded(carried, MAX_BUNDLE_BYTES) if listed and is_file(carried) else None
-    report(Note(f"Its {OMS_FILE} is signed by {demand.check(subject.manifest, data)}."))
+    file = carried if listed and is_file(carried) else None
+    report(Note(f"Its {OMS_FILE} is signed by {demand.check(subject.manifest, file)}."))
 
 
 def _repair(

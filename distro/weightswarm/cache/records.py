@@ -65,9 +65,15 @@ def save_record(record: ReleaseRecord) -> None:
 
 
 def save_signature(record: ReleaseRecord) -> None:
-    """Write a record's signature alone; another's that stands there goes."""
-    with storage_errors(record.repository.record(record.manifest.revision)), _opened(record) as folder:
-        _write_signature(folder, record.signature)
+    """Write a record's signature alone, if its record still is of the same files; another's that stands there goes."""
+    folder = record.repository.record(record.manifest.revision)
+    try:
+        same = _read(folder / "manifest.json") == record.manifest.to_bytes()
+    except OSError:
+        return
+    if same:
+        with storage_errors(folder), _opened(record) as opened:
+            _write_signature(opened, record.signature)
 
 
 def note_verified(record: ReleaseRecord) -> None:

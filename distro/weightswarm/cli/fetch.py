@@ -26,11 +26,13 @@ from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import model_sig_from, model_sig_options, public_key, read_small
 from weightswarm.errors import StorageFailure, printable
 from weightswarm.progress import Note
-from weightswarm.storage import user_path
+from weightswarm.storage import read_bounded, user_path
 
 if TYPE_CHECKING:
     from weightswarm.fetching import FetchPlan, FetchResult
     from weightswarm.seeding import SeededRelease
+
+_MAX_MANIFEST = 128 * 1024 * 1024
 
 
 @click.command("fetch")
@@ -86,7 +88,7 @@ def fetch_command(
     network = network_from(options)
     chosen = FetchOptions(
         local_dir=None if local_dir is None else user_path(local_dir),
-        manifest=None if manifest is None else _read(manifest),
+        manifest=None if manifest is None else read_bounded(user_path(manifest), _MAX_MANIFEST),
         signature=None if signature is None else read_small(signature),
         model_sig=model_sig_from(options),
         trust=None if trust is None else public_key(trust),
@@ -115,13 +117,6 @@ def fetch_command(
         network = replace(network, trackers=(*network.trackers, *chosen.trackers))
         _seed(result, cache_dir, network, quiet)
     return exit_codes.DONE
-
-
-def _read(path: str) -> bytes:
-    try:
-        return user_path(path).read_bytes()
-    except OSError as error:
-        raise StorageFailure(path, error.strerror or str(error)) from error
 
 
 def _show_plan(plan: FetchPlan, as_json: bool) -> None:

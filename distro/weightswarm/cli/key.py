@@ -67,7 +67,7 @@ def show_command(file: str, key_passphrase_file: str | None, as_json: bool) -> N
 @option("--old", required=True, metavar="FILE", help="The secret key that users have pinned.")
 @option("--new", required=True, metavar="KEY", help="The public key that takes its place: the line, or its file.")
 @option("--for", "target", required=True, metavar="ORG|ORG/MODEL", help="For whose models.")
-@option("-o", "--output", required=True, metavar="FILE", help="Where the statement goes.")
+@option("-o", "--output", envvar=None, required=True, metavar="FILE", help="Where the statement goes.")
 @passphrase_option
 def rotate_command(old: str, new: str, target: str, output: str, key_passphrase_file: str | None) -> None:
     """State with the old key that the new one takes its place; users take it up with `trust add ORG --rotation FILE`.

@@ -25,10 +25,12 @@ _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGN
 
 
 class EnvOption(click.Option):
-    """An option that is also read from the environment, under its own long name."""
+    """An option that is also read from the environment, under its own long name unless `envvar` says otherwise."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "envvar" in kwargs:
+            return
         long = next(name for name in self.opts if name.startswith("--"))
         self.envvar = f"WEIGHTSWARM_{long[2:].replace('-', '_').upper()}"
 

@@ -74,7 +74,13 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
 @option("-o", "--output", metavar="DIR", default=".", show_default=True, help="Where manifest and torrent go.")
 @option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder and its index as well.")
 @signer_options
-@option("--oms-key", metavar="FILE", help="Write an OpenSSF model.sig too, by this private key in PEM (P-256).")
+# `fetch` and `verify` name a public key by the same option: a variable cannot be both.
+@option(
+    "--oms-key",
+    envvar="WEIGHTSWARM_OMS_SIGNING_KEY",
+    metavar="FILE",
+    help="Write an OpenSSF model.sig too, by this private key in PEM (P-256).",
+)
 @release_options
 @cache_options
 @output_options

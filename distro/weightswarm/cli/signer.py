@@ -84,7 +84,7 @@ def public_key(text: str) -> PublicKey:
 def passphrase(file: str | None, *, confirm: bool = False) -> str:
     """Return the passphrase from the file, the environment or the terminal. Raises `InvalidInput` without any."""
     if file is not None:
-        return read_small(file).decode("utf-8", "replace").partition("\n")[0].removesuffix("\r")
+        return os.fsdecode(read_small(file)).partition("\n")[0].removesuffix("\r")
     if (given := os.environ.get(PASSPHRASE)) is not None:
         return given
     if not sys.stdin.isatty():

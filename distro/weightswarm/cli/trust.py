@@ -23,7 +23,7 @@ def trust_command() -> None:
 @trust_command.command("add")
 @click.argument("target", metavar="ORG|ORG/MODEL")
 @click.argument("key", required=False)
-@option("--rotation", metavar="FILE", help="A statement by a pinned key that another takes its place.")
+@option("--rotation", envvar=None, metavar="FILE", help="A statement by a pinned key that another takes its place.")
 def add_command(target: str, key: str | None, rotation: str | None) -> None:
     """Pin KEY, a public key's line or its file. Have it from the publisher by a way that you trust."""
     from weightswarm.signing import parse_rotation
@@ -38,8 +38,10 @@ def add_command(target: str, key: str | None, rotation: str | None) -> None:
         click.echo(f"Pinned {pinned.shown_key_id} for {target}", err=True)
         return
     assert rotation is not None
+    before = store.pins()
     old, new = store.rotate(target, parse_rotation(read_small(rotation)))
-    click.echo(f"Pinned {new.shown_key_id} for {target} in the place of {old.shown_key_id}", err=True)
+    for known in [known for known, keys in before.below(target).items() if old in keys]:
+        click.echo(f"Pinned {new.shown_key_id} for {known} in the place of {old.shown_key_id}", err=True)
 
 
 @trust_command.command("ls")
@@ -69,23 +71,34 @@ def ls_command(as_json: bool) -> None:
 def rm_command(target: str, key: str | None, yes: bool) -> None:
     """Unpin KEY (its line, file or id), or every key of a name: nothing it signed counts from then on.
 
-    Without any key left, a name is anybody's again.
+    A key of ORG is unpinned from ORG's models, too. Without any key left, a name is anybody's again.
     """
     from weightswarm.trusting import default_store, parse_target
 
     target, store = parse_target(target), default_store()
-    pinned = store.pins().of(target)
-    if not pinned:
+    before = store.pins()
+    pinned = before.of(target)
+    covered = tuple(dict.fromkeys(k for keys in before.below(target).values() for k in keys))
+    if not (pinned if key is None else covered):
         raise NotFound(f"No key is pinned for {target}", hint="weightswarm trust ls shows what is")
     if key is None:
         if not yes and not click.confirm(f"Unpin {len(pinned)} keys of {target}?", err=True):
             raise InvalidInput("Nothing was removed", hint="--yes removes without asking")
-        store.change_pins(lambda pins: pins.without(target))
+        after = store.change_pins(lambda pins: pins.without(target))
     else:
-        by_id = [k for k in pinned if k.shown_key_id == key.upper()]
+        by_id = [k for k in covered if k.shown_key_id == key.upper()]
+        if len(by_id) > 1:
+            raise InvalidInput(
+                f"{len(by_id)} keys with the id {key.upper()} are pinned for {target}",
+                hint="name the one to remove by its line, as weightswarm trust ls shows it",
+            )
         gone = by_id[0] if by_id else public_key(key)
-        if gone not in pinned:
+        if gone not in covered:
             raise NotFound(f"Key {gone.shown_key_id} is not pinned for {target}")
-        store.change_pins(lambda pins: pins.without(target, gone))
-    left = store.pins().of(target)
+        after = store.change_pins(lambda pins: pins.without(target, gone))
+    for known, keys in before.below(target).items():
+        for each in keys:
+            if each not in after.keys.get(known, ()):
+                click.echo(f"Unpinned {each.shown_key_id} for {known}", err=True)
+    left = after.of(target)
     click.echo(f"{len(left)} keys are pinned for {target} now", err=True)

@@ -45,8 +45,8 @@ from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_m
 from weightswarm.metainfo import Metainfo, TorrentFile
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Registry
-from weightswarm.signing import MAX_BUNDLE_BYTES, OMS_FILE
-from weightswarm.storage import read_bounded, user_path
+from weightswarm.signing import OMS_FILE
+from weightswarm.storage import user_path
 from weightswarm.swarm import Swarm
 from weightswarm.trusting import UNSIGNED, Leave, TrustStore
 from weightswarm.verifying import Expectation
@@ -362,10 +362,7 @@ class _Fetch:
     def _check_model_sig(self, manifest: Manifest, carried: Path | None) -> None:
         """Hold the release against the `model.sig` that the user demands; the one it carries has been hashed."""
         if self.options.model_sig is not None:
-            signer = self.options.model_sig.check(
-                manifest, None if carried is None else read_bounded(carried, MAX_BUNDLE_BYTES)
-            )
-            self.report(Note(f"Its {OMS_FILE} is signed by {signer}."))
+            self.report(Note(f"Its {OMS_FILE} is signed by {self.options.model_sig.check(manifest, carried)}."))
 
     @property
     def _signature(self) -> bytes | None:

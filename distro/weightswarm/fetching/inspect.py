@@ -119,7 +119,7 @@ def _head(path: Path, size: int) -> bytes | None:
     try:
         with open(path, "rb") as file:
             return file.read(size)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
@@ -129,7 +129,7 @@ def _manifest_file(path: Path) -> Manifest | None:
         with open(path, "rb") as file:
             head = file.read(1)
             return parse_manifest(head + file.read(64 * 1024 * 1024)) if head == b"{" else None
-    except OSError:
+    except (OSError, ValueError):  # the latter for what can be no path, with a NUL in it
         return None
 
 

@@ -16,6 +16,7 @@ from weightswarm.metainfo import (
     TorrentOptions,
     TorrentVersion,
     build_metainfo,
+    check_agreement,
     magnet_of,
     parse_metainfo,
     v1_layout,
@@ -233,6 +234,7 @@ def _check_blob_id(file: SourceFile, sha256: str) -> None:
 
 def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, options: PublishOptions) -> Release:
     metainfo = parse_metainfo(torrent)
+    check_agreement(metainfo, record.manifest)
     if options.torrent.trackers or options.torrent.web_seeds:
         metainfo = with_outer_fields(metainfo, options.torrent)
     entries = {entry.path: entry for entry in record.manifest.files}
@@ -243,6 +245,5 @@ def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, 
         signatures = tuple(signature_of(location) for location in locations)
     except OSError as error:
         raise StorageFailure(str(error.filename), error.strerror or str(error)) from error
-    return Release(
-        record.manifest, metainfo, locations, signatures, usable_signature(record.signature or metainfo.signature)
-    )
+    signed = usable_signature(record.signature) or usable_signature(metainfo.signature)
+    return Release(record.manifest, metainfo, locations, signatures, signed)

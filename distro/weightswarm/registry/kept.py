@@ -35,7 +35,7 @@ class KeptIndex:
 
 def load_index(url: str) -> KeptIndex | None:
     """Return what is kept of the registry at `url`, None when there is nothing, or it is damaged."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         with open(_index_place(url), "rb") as file:
             head = json.loads(file.readline(_MAX_HEAD))
             status = os.fstat(file.fileno())

@@ -27,19 +27,19 @@ def certified_key(chain: list[bytes], ca_pem: bytes) -> tuple[EllipticCurvePubli
 
     try:
         authorities = x509.load_pem_x509_certificates(ca_pem)
-    except ValueError as error:
+    except _malformed() as error:
         raise InvalidInput(f"Not certificates in PEM: {error}") from None
     try:
         leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
         key, subject = leaf.public_key(), leaf.subject.rfc4514_string()
-        usable = _may_sign(leaf)
-    except ValueError:
+        usable, at = _may_sign(leaf), leaf.not_valid_before_utc
+    except _malformed():
         raise InvalidSignature("The certificates in the model.sig are malformed") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise InvalidSignature("The certificate in the model.sig has no elliptic curve key")
     if not usable:
         raise Untrusted(f"The certificate of {subject} is not for signing")
-    at, current = leaf.not_valid_before_utc, leaf
+    current = leaf
     for depth in range(_MAX_DEPTH):
         if root := next((ca for ca in authorities if _issued(ca, current, at, depth)), None):
             return key, f"{subject}, certified by {root.subject.rfc4514_string()}"
@@ -48,6 +48,21 @@ def certified_key(chain: list[bytes], ca_pem: bytes) -> tuple[EllipticCurvePubli
             break
         current = issuer
     raise Untrusted(f"The certificate of {subject} leads to none of the authorities given", hint="nothing was placed")
+
+
+def _malformed() -> tuple[type[Exception], ...]:
+    """What `cryptography` raises for certificates that break their format; most of it is no `ValueError`."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    return (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    )
 
 
 def _may_sign(leaf: Certificate) -> bool:
@@ -71,7 +86,7 @@ def _issued(issuer: Certificate, subject: Certificate, at: datetime, depth: int)
     try:
         subject.verify_directly_issued_by(issuer)
         extensions = list(issuer.extensions)
-    except (Forged, ValueError, TypeError):
+    except (Forged, *_malformed()):
         return False
     constraints = [e.value for e in extensions if isinstance(e.value, x509.BasicConstraints)]
     usage = [e.value for e in extensions if isinstance(e.value, x509.KeyUsage)]

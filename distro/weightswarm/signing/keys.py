@@ -166,7 +166,7 @@ def _stream(passphrase: str, salt: bytes, operations: int, memory: int) -> bytes
     if not (2 <= n <= 2**20 and 1 <= p <= 16):
         raise InvalidSignature("The secret key asks for more memory or work than the 1 GiB that minisign uses")
     need = 128 * r * (n + p + 2)
-    return hashlib.scrypt(passphrase.encode(), salt=salt, n=n, r=r, p=p, maxmem=need + 2**20, dklen=_SEALED)
+    return hashlib.scrypt(os.fsencode(passphrase), salt=salt, n=n, r=r, p=p, maxmem=need + 2**20, dklen=_SEALED)
 
 
 def _power_above(bound: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ OMS_FILE = "model.sig"
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 _MAX_VALUES = 10_000
 _IGNORED = (OMS_FILE, ".git", ".gitattributes", ".github", ".gitignore")
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
@@ -52,7 +54,12 @@ class OmsStatement:
             )
 
     def _leaves_out(self, path: str) -> bool:
-        return any(path == each or path.startswith(f"{each}/") for each in self.ignored)
+        return any(_is_left_out(path, each) for each in self.ignored)
+
+
+def _is_left_out(path: str, ignored: str) -> bool:
+    # A signature is a file; what stands in a folder of its name is no part of it.
+    return path == ignored or (ignored != OMS_FILE and path.startswith(f"{ignored}/"))
 
 
 def sign_files(files: Iterable[tuple[str, str]], name: str, key_pem: bytes, passphrase: Callable[[], str]) -> bytes:
@@ -61,6 +68,7 @@ def sign_files(files: Iterable[tuple[str, str]], name: str, key_pem: bytes, pass
     `key_pem` is a private key on P-256, P-384 or P-521, whose `passphrase` is asked for when it has one. Raises
     `InvalidInput` for another key or a wrong passphrase.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -68,12 +76,12 @@ def sign_files(files: Iterable[tuple[str, str]], name: str, key_pem: bytes, pass
         try:
             key = serialization.load_pem_private_key(key_pem, None)
         except TypeError:  # it is encrypted
-            key = serialization.load_pem_private_key(key_pem, passphrase().encode())
-    except (ValueError, TypeError):
+            key = serialization.load_pem_private_key(key_pem, os.fsencode(passphrase()))
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InvalidInput("Not a private key in PEM, or its passphrase is wrong") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InvalidInput("The key for model.sig is on no elliptic curve", hint="make one with openssl: prime256v1")
-    listed = [(path, digest) for path, digest in files if path.partition("/")[0] not in _IGNORED]
+    listed = [(path, digest) for path, digest in files if not any(_is_left_out(path, each) for each in _IGNORED)]
     statement = {
         "_type": _STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": _root(digest for _, digest in listed)}}],
@@ -151,6 +159,7 @@ def verify_oms(
 
 
 def _key(document: dict[str, Any], key_pem: bytes | None, ca_pem: bytes | None) -> tuple[EllipticCurvePublicKey, str]:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -159,10 +168,13 @@ def _key(document: dict[str, Any], key_pem: bytes | None, ca_pem: bytes | None) 
         material = _member(document, "verificationMaterial", dict)
         chain = _member(_member(material, "x509CertificateChain", dict), "certificates", list)
         raw = [_base64(_member(each, "rawBytes", str)) for each in chain[:16] if isinstance(each, dict)]
-        return certified_key(raw, ca_pem)
+        certified, subject = certified_key(raw, ca_pem)
+        if certified.curve.name not in _CURVES:
+            raise InvalidSignature(f"The key of {subject} is on {certified.curve.name}, not on P-256, P-384 or P-521")
+        return certified, subject
     try:
         key = serialization.load_pem_public_key(key_pem)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise InvalidInput(f"Not a public key in PEM: {error}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
         raise InvalidInput("The key for model.sig is on no elliptic curve")
@@ -209,7 +221,7 @@ def _pae(payload: bytes) -> bytes:
 def _hash_of(key: EllipticCurvePublicKey) -> HashAlgorithm:
     from cryptography.hazmat.primitives import hashes
 
-    known = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
+    known = dict(zip(_CURVES, (hashes.SHA256(), hashes.SHA384(), hashes.SHA512()), strict=True))
     if key.curve.name not in known:
         raise InvalidInput(f"The key for model.sig is on {key.curve.name}", hint="take P-256, P-384 or P-521")
     return known[key.curve.name]

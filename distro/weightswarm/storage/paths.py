@@ -11,7 +11,9 @@ from weightswarm.errors import InvalidInput
 def user_path(text: str | os.PathLike[str]) -> Path:
     """Return a path that a user gave, absolute and without `..`. Raises `InvalidInput` for one that names nothing."""
     given = os.fspath(text)
-    if not given or "\0" in given:
+    if "\0" in given:
+        raise InvalidInput(f"A path cannot hold a NUL character: {given[:80]!r}")
+    if not given:
         raise InvalidInput("A path is empty", hint="is a variable in the command line unset? '.' is the current folder")
     try:
         return Path(os.path.abspath(Path(given).expanduser()))

@@ -38,6 +38,10 @@ class Pins:
         folded = target.casefold()
         return tuple(key for known, keys in self.keys.items() if known.casefold() == folded for key in keys)
 
+    def below(self, target: str) -> dict[str, tuple[PublicKey, ...]]:
+        """Return the keys pinned for this organisation or model and, of an organisation, for its models by name."""
+        return {known: keys for known, keys in self.keys.items() if _covers(target, known)}
+
     def adding(self, target: str, key: PublicKey) -> Pins:
         """Return these pins and one more. Raises `InvalidInput` when there are too many."""
         if key in self.of(target):
@@ -47,10 +51,13 @@ class Pins:
         return Pins({**self.keys, target: (*self.keys.get(target, ()), key)})
 
     def without(self, target: str, key: PublicKey | None = None) -> Pins:
-        """Return these pins less one key of a target, or less all of them."""
-        folded = target.casefold()
+        """Return these pins less one key of a target, or less all that are pinned for it.
+
+        An organisation's key goes from the pins of its models, too: nothing it signed counts under that name any more.
+        """
+        gone = self.of(target) if key is None else (key,)
         left = {
-            known: tuple(k for k in keys if known.casefold() != folded or (key is not None and k != key))
+            known: tuple(k for k in keys if k not in gone) if _covers(target, known) else keys
             for known, keys in self.keys.items()
         }
         return Pins({known: keys for known, keys in left.items() if keys})
@@ -58,9 +65,11 @@ class Pins:
     def rotated(self, target: str, rotation: Rotation) -> tuple[Pins, PublicKey]:
         """Return these pins with the new key in the place of the pinned one that signed `rotation`, and the old key.
 
-        Raises `Untrusted` when no key pinned for `target` made the statement, or it was made for another.
+        An organisation's rotation counts for its models as well, wherever the old key is pinned. Raises `Untrusted`
+        when no key pinned for `target` made the statement, or it was made for another.
         """
-        pinned = self.of(target)
+        covered = self.below(target)
+        pinned = tuple(dict.fromkeys(key for keys in covered.values() for key in keys))
         old = next((key for key in pinned if rotation.signed_by(key)), None)
         if old is None:
             ids = tuple(key.shown_key_id for key in pinned)
@@ -72,7 +81,12 @@ class Pins:
             )
         if rotation.target.casefold() != target.casefold():
             raise Untrusted(f"The rotation statement is for {rotation.target}, not for {target}")
-        return self.without(target, old).adding(target, rotation.new), old
+        changed = {
+            known: tuple(dict.fromkeys((*(key for key in keys if key != old), rotation.new)))
+            for known, keys in covered.items()
+            if old in keys
+        }
+        return Pins({**self.keys, **changed}), old
 
     def to_document(self) -> dict[str, list[str]]:
         """Return what a store keeps."""
@@ -87,5 +101,13 @@ class Pins:
         for target, lines in document.items():
             if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
                 raise InvalidSignature(f"The keys of {str(target)[:80]} are not a list of lines")
-            keys[parse_target(str(target))] = tuple(map(parse_public_key, lines))
+            parsed = tuple(map(parse_public_key, lines))
+            if [key.line for key in parsed] != lines:
+                raise InvalidSignature(f"A key of {str(target)[:80]} is not in the one form that this program writes")
+            keys[parse_target(str(target))] = parsed
         return cls(keys)
+
+
+def _covers(target: str, known: str) -> bool:
+    folded = target.casefold()
+    return known.casefold() == folded or known.casefold().startswith(f"{folded}/")

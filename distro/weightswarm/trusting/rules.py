@@ -145,9 +145,14 @@ def admit(
         )
     if manifest.name != name:
         raise Untrusted(f"What was signed is {manifest.name}, not {name}", key_ids=ids, hint=_NOTHING)
-    signed = [Signed(key, signature, _statement(signature, ids)) for key, signature in made]
-    signed.sort(key=lambda s: (s.statement.version, s.statement.expires or "9"), reverse=True)
+    signed: list[Signed] = []
     refusal: Untrusted | None = None
+    for key, signature in made:
+        try:
+            signed.append(Signed(key, signature, _statement(signature, ids)))
+        except Untrusted as error:
+            refusal = refusal or error
+    signed.sort(key=lambda s: (s.statement.version, s.statement.expires or "9"), reverse=True)
     for each in signed:
         try:
             _check_subject(each, manifest, ids)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from weightswarm.errors import InvalidSignature
-from weightswarm.signing import PublicKey
+from weightswarm.signing import MAX_VERSION, PublicKey, parse_public_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,31 @@ class SeenVersions:
     @classmethod
     def of_document(cls, document: object) -> SeenVersions:
         """Read what a store kept. Raises `InvalidSignature`."""
-        try:
-            assert isinstance(document, dict)
-            return cls(
-                {
-                    str(name): {str(line): SeenVersion(int(v), str(r)) for line, (v, r) in of_name.items()}
-                    for name, of_name in document.items()
-                }
-            )
-        except (AssertionError, AttributeError, TypeError, ValueError):
-            raise InvalidSignature("Its versions are malformed") from None
+        if not isinstance(document, dict) or not all(isinstance(of_name, dict) for of_name in document.values()):
+            raise InvalidSignature("Its versions are malformed")
+        return cls(
+            {
+                _folded(name): {_line(line): _seen(value) for line, value in of_name.items()}
+                for name, of_name in document.items()
+            }
+        )
+
+
+def _folded(name: str) -> str:
+    if name != name.casefold():
+        raise InvalidSignature(f"Its versions of {name[:80]} would not be found again")
+    return name
+
+
+def _line(text: str) -> str:
+    if parse_public_key(text).line != text:
+        raise InvalidSignature("A key in it is not in the one form that this program writes")
+    return text
+
+
+def _seen(value: object) -> SeenVersion:
+    version, revision = value if isinstance(value, list) and len(value) == 2 else (None, None)
+    # A bool is an int to Python.
+    if type(version) is not int or not 0 < version <= MAX_VERSION or not isinstance(revision, str):
+        raise InvalidSignature(f"A version in it is malformed: {str(value)[:80]}")
+    return SeenVersion(version, revision)

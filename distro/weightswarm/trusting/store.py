@@ -40,12 +40,12 @@ class TrustStore:
     def pins(self) -> Pins:
         """Return the pins. Raises `StorageFailure` for a store that cannot be read."""
         with self._readable(self.path):
-            return Pins.of_document(_read(self.path).get("pins", {}))
+            return Pins.of_document(_read(self.path, "pins"))
 
     def seen(self) -> SeenVersions:
         """Return the versions seen. Raises `StorageFailure`."""
         with self._readable(self.seen_path):
-            return SeenVersions.of_document(_read(self.seen_path).get("seen", {}))
+            return SeenVersions.of_document(_read(self.seen_path, "seen"))
 
     def change_pins(self, change: Callable[[Pins], Pins]) -> Pins:
         """Apply `change` to the pins and keep the result, with the store locked."""
@@ -96,7 +96,8 @@ def default_store(environment: Mapping[str, str] = os.environ) -> TrustStore:
     return TrustStore(user_path(given) if given else user_config_path("weightswarm") / "trust.json")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, key: str) -> Any:
+    """Return what a store's file has under `key`; nothing where there is no file."""
     try:
         with storage_errors(path), open(path, "rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -108,9 +109,9 @@ def _read(path: Path) -> dict[str, Any]:
         document = json.loads(data) if len(data) <= _MAX_BYTES else None
     except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict) or document.get("weightswarm_trust") != _FORMAT:
+    if not isinstance(document, dict) or document.get("weightswarm_trust") != _FORMAT or key not in document:
         raise InvalidSignature("it is not what weightswarm writes")
-    return document
+    return document[key]
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
