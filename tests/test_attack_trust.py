@@ -329,6 +329,16 @@ def test_rollback_to_an_older_release_is_refused_unless_the_user_takes_it_on(lab
     assert lab.accepts(new)["signature"]["version"] == 2
 
 
+def test_rollback_by_naming_an_older_one_of_two_pinned_keys_is_refused(lab: Lab) -> None:
+    newer = SecretKey.generate()
+    lab.pin()
+    lab.pin(key=newer)
+    lab.accepts(lab.signed(5, seed=1, key=newer))
+    old = lab.signed(4, seed=2)
+    lab.refuses(old, "version 5 was seen")
+    lab.refuses(old, "version 5 was seen", arguments=("--trust", lab.key.public.line))
+
+
 def test_freeze_at_an_expired_release_is_refused_and_a_renewed_signature_serves_the_same_torrent(
     lab: Lab, tmp_path: Path
 ) -> None:

@@ -581,7 +581,13 @@ def test_a_kept_index_or_document_that_is_damaged_is_asked_for_anew(registry: Di
         files = [path for path in kept_folder().rglob("*") if path.is_file()]
         assert len(files) == 4
         for path in files:
-            for damage in (b"", b"\0" * 5000, path.read_bytes()[:-3], path.read_bytes().replace(b"o", b"0")):
+            for damage in (
+                b"",
+                b"\0" * 5000,
+                b"[" * 5000,
+                path.read_bytes()[:-3],
+                path.read_bytes().replace(b"o", b"0"),
+            ):
                 path.write_bytes(damage)
                 assert remote(server).find(NAME) == here
                 assert path.read_bytes() != damage

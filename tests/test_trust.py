@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import pytest
 
 from answering import answering, tree
-from hostile import NAME, flip_byte, peer_of, refused, release_of, serving_release
+from conftest import make_model
+from hostile import NAME, flip_byte, peer_of, place, refused, release_of, serving_release
 from running import CommandLine, CommandLineHere, Seeder
+from weightswarm.cache import ModelCache, load_record, save_signature
 from weightswarm.errors import InvalidInput, StorageFailure, Untrusted
 from weightswarm.magnet import parse_magnet
 from weightswarm.manifest import FileEntry, Manifest, with_revision
@@ -375,6 +378,38 @@ def test_a_fetched_release_that_is_listed_again_brings_its_signature_and_version
     assert (listed.version, "manifest.json.minisig" in listed.documents) == (5, True)
 
 
+def test_what_is_signed_again_keeps_its_version_and_no_strangers(cli: CommandLine, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "lab.key").write_bytes(KEY.to_bytes(None))
+    (tmp_path / "new.key").write_bytes(OTHER.to_bytes(None))
+    publish = ("publish", model, "--name", NAME, "-o", "out", "--add-to", "registry")
+    cli.ok(*publish, "--key", "lab.key", "--release-version", "3")
+    manifest, torrent = next((tmp_path / "out").glob("*.manifest.json")), next((tmp_path / "out").glob("*.torrent"))
+    places: list[tuple[str | Path, ...]] = [(manifest,), (torrent,), (NAME, "--registry", "registry")]
+
+    def version(place: tuple[str | Path, ...], *arguments: str) -> str:
+        return str(cli.ok("sign", *place, "--json", *arguments).json["trusted_comment"].partition(" version=")[2])
+
+    for source in places:
+        assert version(source, "--key", "lab.key") == "3"
+        refused(cli("sign", *source, "--key", "new.key"), 2, "signed as version 3 by another key")
+    assert [version(source, "--key", "new.key", "--release-version", "4") for source in places] == ["4"] * 3
+    assert [version(source, "--key", "new.key") for source in places] == ["4"] * 3
+    assert [version(source, "--key", "new.key", "--release-version", "0") for source in places] == [""] * 3
+    assert version(places[2], "--key", "lab.key") == "4", "what a registry lists it by"
+    with serving_release(release_of(model)) as magnet:
+        stranger = replace(
+            parse_magnet(magnet), signature=sign_release(release_of(model), Signer(OTHER, 9)).magnet().signature
+        )
+        cli.ok("fetch", str(stranger), "--name", NAME, "--timeout", "20")
+    refused(cli("sign", NAME, "--key", "lab.key"), 2, "signed as version 9 by another key")
+    assert version((NAME,), "--key", "lab.key", "--release-version", "5") == "5"
+    assert version((NAME,), "--key", "lab.key") == "5"
+    listed = next((tmp_path / "registry").glob("org/model/[0-9a-f]*"))
+    listed.rename(listed.with_name("ab" * 20))
+    (listed.parent / "main").write_text("ab" * 20)
+    refused(cli("sign", NAME, "--registry", "registry", "--key", "lab.key"), 3, f"as {NAME}@abababab")
+
+
 def test_what_is_seeded_with_a_key_prints_a_signed_magnet(
     cli: CommandLine, seeder: Seeder, model: Path, tmp_path: Path
 ) -> None:
@@ -422,6 +457,31 @@ def test_a_passphrase_is_the_bytes_that_it_is_whatever_their_encoding(cli: Comma
     made = cli.ok("key", "new", "lab.key", "--key-passphrase-file", "passphrase")
     assert cli.ok("key", "show", "lab.key", WEIGHTSWARM_KEY_PASSPHRASE=os.fsdecode(b"caf\xe9")).result == made.result
     refused(cli("key", "show", "lab.key", WEIGHTSWARM_KEY_PASSPHRASE="café"), 2, "passphrase is wrong")
+
+
+def test_what_is_kept_with_a_release_may_be_damaged_or_gone_by_the_time_it_is_used(
+    cli: CommandLine, model: Path, tmp_path: Path, hub: Path
+) -> None:
+    release = sign_release(release_of(model), Signer(KEY, 2))
+    place(release, hub)
+    (repository,) = ModelCache(hub).repositories()
+    record = load_record(repository, release.manifest.revision)
+    assert record is not None and release.signed is not None
+    folder = repository.record(release.manifest.revision)
+    (folder / "manifest.json.minisig").write_bytes(b"damaged")
+    (folder / "release.torrent").write_bytes(release.metainfo.data)
+    published = parse_magnet(cli.ok("publish", NAME, "-o", "out").result)
+    assert published.signature == release.magnet().signature, "the torrent has it, too"
+    other = release_of(make_model(tmp_path / "other", 20_000, seed=5))
+    for name, wrong in (("release.torrent", other.metainfo.data), ("manifest.json.minisig", release.signed)):
+        (folder / name).write_bytes(wrong)
+    refused(cli("publish", NAME, "-o", "out"), 3, "disagree")
+    (folder / "manifest.json").write_bytes(other.manifest.to_bytes())
+    save_signature(replace(record, signature=b"of another"))
+    assert (folder / "manifest.json.minisig").read_bytes() == release.signed
+    shutil.rmtree(folder)
+    save_signature(replace(record, signature=release.signed))
+    assert not folder.exists()
 
 
 def test_signing_says_what_it_lacks(cli: CommandLine, model: Path, tmp_path: Path) -> None:

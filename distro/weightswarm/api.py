@@ -77,8 +77,10 @@ def publish(
     """
     from weightswarm.publishing import check_output, model_sig_path, signed_version, write_release
 
-    if signer is not None and release_version is not None and signer.version != release_version:
-        raise InvalidInput(f"The release is version {release_version}, and signed as version {signer.version}")
+    if signer is not None and release_version is not None:
+        if signer.version not in (None, release_version):
+            raise InvalidInput(f"The release is version {release_version}, and signed as version {signer.version}")
+        signer = replace(signer, version=release_version)
     for folder in (output, registry):
         if folder is not None:
             _check_apart(user_path(folder), source)

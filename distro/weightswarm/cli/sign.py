@@ -23,7 +23,7 @@ def sign_command(
     """Sign a release that is published already, or give it a new version or expiry; print its magnet.
 
     A manifest's signature is written beside it and into its torrents, a name's into the registry (--registry) or the
-    cache. Manifest and info-hash stay: the swarm goes on.
+    cache. Manifest and info-hash stay: the swarm goes on. Without --release-version it keeps the version it has.
     """
     from weightswarm import api
 

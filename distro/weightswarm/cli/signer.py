@@ -62,7 +62,7 @@ def signer_from(options: dict[str, Any], *, listed: bool = False) -> Signer | No
     from weightswarm.signing import parse_expiry
 
     until = None if expires is None else parse_expiry(expires, time.time())
-    return Signer(secret_key(key, passphrase_file), version or 0, until)
+    return Signer(secret_key(key, passphrase_file), version, until)
 
 
 def secret_key(path: str, passphrase_file: str | None) -> SecretKey:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from weightswarm.cache import ModelCache, hold, load_record, save_signature
-from weightswarm.errors import InvalidInput, InvalidMetainfo, NotFound
+from weightswarm.errors import ContentMismatch, InvalidInput, InvalidMetainfo, NotFound, StorageFailure
 from weightswarm.magnet import MagnetLink
 from weightswarm.manifest import Manifest, parse_manifest, parse_reference
 from weightswarm.metainfo import Metainfo, magnet_of, parse_metainfo, with_signature
 from weightswarm.publishing.signed import Signer, signature_path, signed_version
 from weightswarm.registry import DirectoryRegistry, RegistryEntry, find_name
-from weightswarm.signing import Signature
-from weightswarm.storage import is_file, looks_like_path, storage_errors, user_path, write_atomically
+from weightswarm.signing import MAX_SIGNATURE_BYTES, Signature
+from weightswarm.storage import is_file, looks_like_path, read_bounded, user_path, write_atomically
 
 _MAX_FILE = 128 * 1024 * 1024
 _MANIFEST, _TORRENT = ".manifest.json", ".torrent"
@@ -36,12 +37,12 @@ def sign_published(
     """Sign a manifest file, a torrent file, or `org/model[@revision]` in a registry, else in the cache.
 
     The torrents beside a manifest that hold the same one are given the signature as well. Raises `NotFound`,
-    `InvalidManifest`, `InvalidMetainfo`, `StorageFailure`.
+    `InvalidManifest`, `InvalidMetainfo`, `InvalidInput` where the version must be said, `ContentMismatch` for a
+    registry that lists the manifest of another release, `StorageFailure`.
     """
     path = user_path(source)
     if is_file(path):
-        with storage_errors(path), open(path, "rb") as file:
-            data = file.read(_MAX_FILE)
+        data = read_bounded(path, _MAX_FILE)
         return _torrent(path, parse_metainfo(data), signer) if data[:1] == b"d" else _manifest(path, data, signer)
     if looks_like_path(source):
         raise NotFound(f"There is no file {source}")
@@ -56,9 +57,9 @@ def _torrent(path: Path, metainfo: Metainfo, signer: Signer) -> Resigned:
     if metainfo.manifest is None:
         raise InvalidInput(f"{path} carries no manifest to sign", hint="publish its files: weightswarm publish PATH")
     manifest = parse_manifest(metainfo.manifest)
-    signature = signer.sign(manifest)
     stem = path.name.removesuffix(_TORRENT).removesuffix(".v1").removesuffix(".v2")
     beside = signature_path(path.with_name(f"{stem}{_MANIFEST}"))
+    signature = signer.sign_again(manifest, (metainfo.signature, _kept(beside)))
     return _written(manifest, signature, beside, [(path, metainfo)])
 
 
@@ -69,12 +70,21 @@ def _manifest(path: Path, data: bytes, signer: Signer) -> Resigned:
     for kind in ("", ".v1", ".v2"):
         torrent = path.with_name(f"{stem}{kind}{_TORRENT}")
         try:
-            metainfo = parse_metainfo(torrent.read_bytes())
-        except (OSError, InvalidMetainfo):
+            metainfo = parse_metainfo(read_bounded(torrent, _MAX_FILE))
+        except (StorageFailure, InvalidMetainfo):
             continue
         if metainfo.manifest == data:
             found.append((torrent, metainfo))
-    return _written(manifest, signer.sign(manifest), signature_path(path), found)
+    beside = signature_path(path)
+    signature = signer.sign_again(manifest, (_kept(beside), *(metainfo.signature for _, metainfo in found)))
+    return _written(manifest, signature, beside, found)
+
+
+def _kept(signature: Path) -> bytes | None:
+    """Return the signature that is to be replaced; what cannot be one is nothing."""
+    with suppress(StorageFailure):
+        return read_bounded(signature, MAX_SIGNATURE_BYTES) if is_file(signature) else None
+    return None
 
 
 def _written(manifest: Manifest, signature: Signature, beside: Path, torrents: list[tuple[Path, Metainfo]]) -> Resigned:
@@ -93,7 +103,14 @@ def _listed(registry: DirectoryRegistry, entry: RegistryEntry, signer: Signer) -
     if data is None or entry.revision is None:
         raise NotFound(f"The registry {registry.root} has no manifest of {entry.name} to sign")
     manifest = parse_manifest(data)
-    signature = signer.sign(manifest)
+    if (manifest.name, manifest.revision) != (entry.name, entry.revision):
+        raise ContentMismatch(
+            f"The registry {registry.root} lists {manifest.name}@{manifest.revision[:8]} as"
+            f" {entry.name}@{entry.revision[:8]}",
+            hint="nothing was signed; put the registry right first",
+        )
+    before = (entry.signature, None if metainfo is None else metainfo.signature)
+    signature = signer.sign_again(manifest, before, entry.version)
     torrent = None if metainfo is None else with_signature(metainfo, signature.to_bytes()).data
     magnet = replace(entry.magnet, signature=signature.to_link_value())
     version = signed_version(signature.to_bytes())
@@ -115,7 +132,7 @@ def _cached(name: str, revision: str | None, cache: ModelCache, signer: Signer) 
         record = load_record(repository, found)
         if record is None:
             raise NotFound(f"The cache has no manifest of {name}@{found[:8]} to sign", hint="publish it first")
-        signature = signer.sign(record.manifest)
+        signature = signer.sign_again(record.manifest, (record.signature,))
         save_signature(replace(record, signature=signature.to_bytes()))
     magnet = None
     if record.torrent is not None:
