@@ -1,4 +1,4 @@
-"""Options that several commands share. Each also reads `WEIGHTSWARM_<OPTION>` from the environment."""
+"""Options that several commands share. Nearly each is read from the environment too, as `WEIGHTSWARM_<OPTION>`."""
 
 from __future__ import annotations
 

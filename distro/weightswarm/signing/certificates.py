@@ -86,7 +86,9 @@ def _issued(issuer: Certificate, subject: Certificate, at: datetime, depth: int)
     try:
         subject.verify_directly_issued_by(issuer)
         extensions = list(issuer.extensions)
-    except (Forged, *_malformed()):
+    except Forged:
+        return False
+    except _malformed():
         return False
     constraints = [e.value for e in extensions if isinstance(e.value, x509.BasicConstraints)]
     usage = [e.value for e in extensions if isinstance(e.value, x509.KeyUsage)]
