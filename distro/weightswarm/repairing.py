@@ -34,9 +34,9 @@ def repair(
 ) -> tuple[str, ...]:
     """Fetch the bad pieces of the files in `findings` into copies, swap the copies in, and return the files' paths.
 
-    `root` is where the release stands, `signature` the manifest's, to keep with it, and `paths` are the files of it that
-    were wanted there. `timeout` is the seconds without progress after which it gives up. A file that was missing must be
-    one that a fetch would take, which `allow_malformed` is for. Raises what a transfer and a placement raise.
+    `root` is where the release stands, `signature` the manifest's, to keep with it, `paths` the files of it that were
+    wanted there, `timeout` the seconds without progress after which it gives up. A file that was missing must be one
+    that a fetch would take, which `allow_malformed` is for. Raises what a transfer and a placement raise.
     """
     check_agreement(metainfo, manifest)
     entries = {entry.path: entry for entry in manifest.files}
