@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -15,19 +14,7 @@ from old_client import OldClient
 from running import CommandLine
 from samples import Sample, make_sample
 from weights import safetensors_bytes
-from weightswarm import PeerAddress
-from weightswarm.manifest import Manifest, with_revision
-from weightswarm.metainfo import (
-    Metainfo,
-    TorrentOptions,
-    TorrentVersion,
-    bdecode,
-    bencode,
-    build_metainfo,
-    magnet_of,
-    parse_metainfo,
-)
-from weightswarm.swarm import Network, NetworkOptions, Swarm
+from weightswarm.metainfo import Metainfo, TorrentVersion, bdecode, bencode, magnet_of, parse_metainfo
 
 NAME = "test-org/tiny"
 PIECE = 32 * 1024
@@ -148,31 +135,3 @@ def test_a_hybrid_that_disagrees_with_itself_ends_as_a_mismatch_among_both_kinds
     refused(outcome, 3, WEIGHTS)
     assert visible(hub) == []
     assert old.uploaded + new.uploaded <= 4 * old.size, "asked for again and again"
-
-
-def test_bytes_replaced_under_an_already_hashed_prefix_are_never_placed(
-    cli: CommandLine, tmp_path: Path, hub: Path
-) -> None:
-    """v1 hashes and the SHA-256 are of one file, the v2 root of another that ends alike.
-
-    An old client's bytes come and are hashed; the new beginning takes the v2 hashes' word and writes over them.
-    """
-    weights = FILES[WEIGHTS]
-    changed = weights[:4096] + GENERATOR.randbytes(200_000) + weights[204_096:]
-    one = make_sample(tmp_path / "one", FILES)
-    other = make_sample(tmp_path / "other", {**FILES, WEIGHTS: changed})
-    digests = {entry.path: entry.sha256 for entry in one.manifest.files}
-    entries = tuple(replace(entry, sha256=digests[entry.path]) for entry in other.manifest.files)
-    manifest = with_revision(Manifest(NAME, "", entries), None)
-    built = build_metainfo(manifest, other.hashes, TorrentVersion.HYBRID, TorrentOptions())
-    document = bdecode(built.data)
-    document[b"info"][b"pieces"] = bdecode(one.metainfo.data)[b"info"][b"pieces"]
-    metainfo = parse_metainfo(bencode(document))
-
-    options = NetworkOptions(Network.LOOPBACK, upload_limit=SLOW)
-    with OldClient(metainfo, locations(one), rate=4 * SLOW) as old, Swarm(options) as new:
-        new.add_seed(metainfo, dict(enumerate(locations(other))))
-        peers = (old.address, PeerAddress("127.0.0.1", new.port))
-        outcome = cli("fetch", str(magnet_of(metainfo, peers=peers)), "--timeout", "5")
-    refused(outcome, 3, WEIGHTS)
-    assert visible(hub) == []
