@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 import weightswarm
 from conftest import make_model
+from endless import hostile_server
 from hostile import (
     LOOPBACK,
     NAME,
@@ -24,11 +29,20 @@ from hostile import (
     place,
     refused,
     release_of,
+    serving_release,
     visible,
 )
 from running import CommandLine, Seeder
 from weightswarm import FetchOptions
+from weightswarm import seeding as seeding_module
 from weightswarm.errors import SwarmTimeout
+from weightswarm.magnet import parse_magnet
+from weightswarm.metainfo import TorrentOptions
+from weightswarm.progress import silent
+from weightswarm.publishing import PublishOptions
+from weightswarm.seeding import SeedOptions
+from weightswarm.swarm import StorageFailed, TorrentStatus
+from weightswarm.verifying import Finding, check_file
 
 
 def fetched(magnet: str, cache: Path, timeout: float = 20) -> dict[str, bytes]:
@@ -231,3 +245,61 @@ def test_a_cached_model_that_was_fetched_is_seeded_as_the_same_torrent(
     seeding = seeder("org/alias")
     assert seeding.magnet.startswith(str(release.magnet()))
     assert fetch_json(cli, seeding.magnet, "--cache-dir", tmp_path / "cache")["complete"] is True
+
+
+def test_what_was_fetched_is_announced_where_it_was_asked_for(cli: CommandLine, model: Path) -> None:
+    tracker = "http://127.0.0.1:9/announce"
+    with serving_release(release_of(model)) as magnet:
+        process = cli.start("fetch", f"{magnet}&tr={quote(tracker, safe='')}", "--name", NAME, "--seed")
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        try:
+            assert process.stderr is not None
+            (line,) = islice((line for line in process.stderr if line.startswith("Seeding it: ")), 1)
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.communicate()
+    assert parse_magnet(line.removeprefix("Seeding it: ").strip()).trackers == (tracker,)
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_seed_asks_more_trackers_unless_its_torrent_is_private(model: Path, private: bool) -> None:
+    options = PublishOptions(torrent=TorrentOptions(private=private))
+    with hostile_server() as server:
+        more = (server.tracker("silent"),)
+        seeded = weightswarm.seed(
+            [model],
+            name=NAME,
+            publish_options=options,
+            options=SeedOptions(LOOPBACK, seconds=1.5, trackers=more),
+        )
+        assert bool(server.asked) is not private
+    assert seeded[0].magnet.trackers == (() if private else more)
+
+
+def test_a_seed_that_is_wrong_is_stopped_before_its_files_are_hashed_and_a_stop_ends_that(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = release_of(model)
+    order: list[str] = []
+    stop = threading.Event()
+
+    def check(*arguments: Any, **options: Any) -> Finding | None:
+        order.append("hashed")
+        stop.set()
+        return check_file(*arguments, **options)
+
+    class Recorded:
+        status = TorrentStatus()
+
+        def remove(self, _torrent: object) -> None:
+            order.append("removed")
+
+    monkeypatch.setattr(seeding_module, "check_file", check)
+    torrent: Any = Recorded()
+    session = seeding_module._Seeding(torrent, SeedOptions(LOOPBACK), silent, stop)
+    session.active[torrent] = seeded = seeding_module.SeededRelease(release, release.magnet())
+    session._handle([StorageFailed(torrent, "a file", "cannot be read", out_of_space=False)])
+    assert order == ["removed", "hashed"]
+    assert "cannot be read" in str(seeded.error)
