@@ -399,6 +399,14 @@ def test_endless_data_for_a_signature_is_read_no_further_than_its_bound(lab: Lab
     release = lab.release()
     refused(lab.cli("fetch", str(release.magnet()), "--signature", "/dev/zero"), 1, "/dev/zero", "is larger than")
     refused(lab.cli("trust", "add", "lab", "/dev/zero"), 1, "/dev/zero", "is larger than")
+    refused(lab.cli("fetch", str(release.magnet()), "--manifest", "/dev/zero"), 1, "/dev/zero", "is larger than")
+    kept = tmp_path / "files-1" / ".weightswarm"
+    kept.mkdir()
+    (kept / "manifest.json").write_bytes(release.manifest.to_bytes())
+    with open(kept / "release.torrent", "wb") as torrent:
+        torrent.truncate(2**40)
+    refused(lab.cli("verify", tmp_path / "files-1", "--repair"), 1, "release.torrent", "is larger than")
+    shutil.rmtree(kept)
     assert parse_magnet(f"{release.magnet()}&x.sig={'A' * 5000}").signature is None
     endless = with_signature(release.metainfo, b"untrusted comment: x\n" * 100_000)
     (tmp_path / "a.torrent").write_bytes(endless.data)

@@ -104,6 +104,18 @@ def test_a_release_that_carries_the_reference_implementations_signature_is_check
     refused(cli("verify", NAME, "--oms-key", "other/pub.pem"), 3, "not signed by key")
 
 
+def test_a_release_that_carries_a_malformed_signature_is_refused_before_it_is_placed(
+    cli: CommandLine, model: Path, tmp_path: Path, hub: Path
+) -> None:
+    key_pair(tmp_path / "lab")
+    (model / "model.sig").write_bytes(b"{}")
+    with serving_release(release_of(model)) as magnet:
+        refused(cli("fetch", magnet, "--name", NAME, "--timeout", "20", "--oms-key", "lab/pub.pem"), 3, "model.sig")
+        assert visible(hub) == []
+        cli.ok("fetch", magnet, "--name", NAME, "--timeout", "20")
+    refused(cli("verify", NAME, "--oms-key", "lab/pub.pem"), 3, "model.sig")
+
+
 def test_a_release_is_refused_whose_files_are_not_those_that_were_signed(
     cli: CommandLine, model: Path, tmp_path: Path, hub: Path
 ) -> None:
