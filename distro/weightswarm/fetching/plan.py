@@ -99,7 +99,8 @@ def sort_out(
 ) -> tuple[list[FileEntry], dict[str, StagedFile], list[FileEntry]]:
     """Use what is on this machine: return the entries already at the target, the staged copies by path, and what is
     left to download. Everything relied on is hashed here; a file that is wrong is left to be downloaded."""
-    total = sum(entry.size for entry in entries if placement.held(entry) or copies.get(entry.sha256))
+    there = {entry.path: held for entry in entries if (held := placement.held(entry)) is not None}
+    total = sum(entry.size for entry in entries if entry.path in there or copies.get(entry.sha256))
     done = 0
 
     def count(size: int) -> None:
@@ -111,7 +112,7 @@ def sort_out(
     staged: dict[str, StagedFile] = {}
     missing: list[FileEntry] = []
     for entry in entries:
-        held = placement.held(entry)
+        held = there.get(entry.path)
         if held is not None and check_file(held, Expectation.of(entry), on_bytes=count) is None:
             kept.append(entry)
         elif (copy := stage_copy(entry, copies.get(entry.sha256, []), staging, count)) is not None:
@@ -125,9 +126,12 @@ def stage_copy(
     entry: FileEntry, sources: list[Path], staging: Staging, count: Callable[[int], None] | None = None
 ) -> StagedFile | None:
     """Copy a file's content from one of `sources` into staging, hash the copy, and return it; None if none has it."""
+    sources = [Path(os.devnull)] if entry.size == 0 else sources
+    if not sources:
+        return None
     target = staging.reused_file(entry.path)
     with storage_errors(target), OpenFolder.at(target.parent, staging.base) as folder:
-        for source in [Path(os.devnull)] if entry.size == 0 else sources:
+        for source in sources:
             try:
                 original = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:

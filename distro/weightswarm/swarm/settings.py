@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import secrets
 import socket
 from contextlib import suppress
@@ -17,6 +18,7 @@ from weightswarm.version import __version__
 
 _ALL_IPV4 = "0.0.0.0"  # noqa: S104 - every interface, where the network level allows it
 _PORT_TRIES = 20
+_M_ARENA_MAX = -8  # mallopt(3)
 ALERTS = (
     lt.alert.category_t.error_notification
     | lt.alert.category_t.status_notification
@@ -107,11 +109,18 @@ def _peer_id() -> str:
     return f"-WS{__version__.replace('.', ''):0<4.4}-{secrets.token_hex(6)}"
 
 
+def _share_heaps() -> None:
+    """Let glibc keep two heaps, not one for each of libtorrent's dozen threads: what one frees others can use."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
 def make_session(options: NetworkOptions, rules: lt.ip_filter) -> lt.session:
     """Return a running session behind an address filter.
 
     Raises `ValueError` when libtorrent did not take a setting as given.
     """
+    _share_heaps()
     settings = session_settings(options)
     # The filter must stand before anything can connect, so the session is born paused and deaf.
     quiet = {"listen_interfaces": "", "enable_dht": False, "enable_lsd": False, "enable_upnp": False}
