@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import secrets
 import socket
 from contextlib import suppress
@@ -18,7 +17,6 @@ from weightswarm.version import __version__
 
 _ALL_IPV4 = "0.0.0.0"  # noqa: S104 - every interface, where the network level allows it
 _PORT_TRIES = 20
-_M_ARENA_MAX = -8  # mallopt(3)
 ALERTS = (
     lt.alert.category_t.error_notification
     | lt.alert.category_t.status_notification
@@ -42,7 +40,7 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         # Alerts past the queue's end are dropped, and pieces finish by the thousand when a resume is checked.
         "alert_queue_size": 300_000,
         "hashing_threads": max(2, usable_cores()),
-        "max_queued_disk_bytes": 32 * 1024 * 1024,
+        "max_queued_disk_bytes": 16 * 1024 * 1024,
         "file_pool_size": 256,
         # TCP is many times faster here; `Swarm` turns uTP on when TCP reaches nobody.
         "mixed_mode_algorithm": 0,
@@ -109,18 +107,11 @@ def _peer_id() -> str:
     return f"-WS{__version__.replace('.', ''):0<4.4}-{secrets.token_hex(6)}"
 
 
-def _share_heaps() -> None:
-    """Let glibc keep two heaps, not one for each of libtorrent's dozen threads: what one frees others can use."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-
-
 def make_session(options: NetworkOptions, rules: lt.ip_filter) -> lt.session:
     """Return a running session behind an address filter.
 
     Raises `ValueError` when libtorrent did not take a setting as given.
     """
-    _share_heaps()
     settings = session_settings(options)
     # The filter must stand before anything can connect, so the session is born paused and deaf.
     quiet = {"listen_interfaces": "", "enable_dht": False, "enable_lsd": False, "enable_upnp": False}
