@@ -1,0 +1,81 @@
+"""Where the Hugging Face Hub is, and as whom it is asked: the environment of its own client.
+
+`HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME` and `HF_HUB_DISABLE_IMPLICIT_TOKEN` mean what they mean there.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from weightswarm.errors import InvalidInput
+from weightswarm.storage import user_path
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_MAX_TOKEN_FILE = 4096
+_TRUE = {"1", "ON", "YES", "TRUE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A Hub's URL without a trailing slash, and the token that is sent to its own origin and to nobody else."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+
+    def resolve_url(self, name: str, revision: str, path: str = "") -> str:
+        """Return where a file of `name` at `revision` is served; without a path, the folder of all of them."""
+        return f"{self.endpoint}/{name}/resolve/{quote(revision, safe='')}/{quote(path)}"
+
+    def token_for(self, url: str) -> str | None:
+        """Return the token for `url` if it has the endpoint's scheme, host and port; else none."""
+        return self.token if _origin(url) == _origin(self.endpoint) else None
+
+
+def hub_from_environment() -> Hub:
+    """Return the Hub that the environment names, with the token for it. Raises `InvalidInput` for a bad endpoint."""
+    endpoint = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+    if _origin(endpoint) is None or "@" in endpoint or not endpoint.isascii() or not endpoint.isprintable():
+        raise InvalidInput(f"HF_ENDPOINT {endpoint[:100]!r} is no http or https URL")
+    return Hub(endpoint, _token())
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
+
+
+def _token() -> str | None:
+    environment = os.environ
+    if token := _clean(environment.get("HF_TOKEN") or environment.get("HUGGING_FACE_HUB_TOKEN") or ""):
+        return token
+    if environment.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE:
+        return None
+    try:
+        with open(_token_path(), "rb") as file:
+            return _clean(file.read(_MAX_TOKEN_FILE).decode("ascii", "ignore"))
+    except OSError:
+        return None
+
+
+def _token_path() -> Path:
+    environment = os.environ
+    if environment.get("HF_TOKEN_PATH"):
+        return user_path(environment["HF_TOKEN_PATH"])
+    if environment.get("HF_HOME"):
+        return user_path(environment["HF_HOME"]) / "token"
+    return user_path(environment.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "token"
+
+
+def _clean(text: str) -> str | None:
+    """A token goes into a header: it is one word of printable ASCII, or none."""
+    token = "".join(text.split())
+    return token if token and token.isascii() and token.isprintable() else None
