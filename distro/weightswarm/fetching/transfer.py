@@ -16,6 +16,7 @@ from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import PieceOrder
 from weightswarm.fetching.patience import Patience
 from weightswarm.fetching.verification import StagedVerification
+from weightswarm.fetching.written import Holes
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap, with_piece_layers
 from weightswarm.progress import Phase, Progress, Report
@@ -120,6 +121,7 @@ class Transfer:
         # What stands on disk is checked anew, by other hashes perhaps, and what is wrong then is written over.
         self._verification.begin_anew()
         self._order = PieceOrder(self._sizes, self._map, time.monotonic())
+        self._holes = Holes(self.staging.folder, self.files, self._map)
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = self.swarm.add_download(
             self.metainfo,
@@ -154,8 +156,10 @@ class Transfer:
                     return _End.INCONSISTENT
                 attempts.take(event)
                 self._take(event, torrent)
-            self._verification.collect()
             now = time.monotonic()
+            seen, overdue = self._holes.look(now)
+            self._verification.readable(seen, flushed=False)
+            self._pieces |= overdue | self._verification.collect()
             if self._pieces and self._flushing is None and (self._finished or now >= next_flush):
                 next_flush = now + _FLUSH_SECONDS
                 self._flushing, self._pieces = self._pieces, set()
@@ -183,7 +187,9 @@ class Transfer:
             return
         if isinstance(event, PieceFinished):
             self._verification.rewritten(event.piece)
-            self._pieces.add(event.piece)
+            if not self._holes.watch(event.piece, time.monotonic()):
+                self._holes.forget(event.piece)
+                self._pieces.add(event.piece)
             self._rejected.discard(event.piece)
         elif isinstance(event, Checked):
             self._pieces |= torrent.pieces()
@@ -200,6 +206,7 @@ class Transfer:
                 self._verification.all_readable()
         elif isinstance(event, PieceRejected):
             self._rejected.add(event.piece)
+            self._holes.forget(event.piece)
             if not self._rejections:
                 self.swarm.take_whole_pieces()
             self._rejections += 1

@@ -63,6 +63,7 @@ class StagedVerification:
         self._next_key = len(files)
         self._sync_once = len(files) >= _MANY_FILES
         self._have: set[int] = set()
+        self._unflushed: set[int] = set()
         self._lock = threading.Lock()
         self._jobs: dict[Future[dict[int, Finding]], list[_StagedFile]] = {}
         self._stopped = threading.Event()
@@ -74,14 +75,20 @@ class StagedVerification:
         """Whether hashes are being computed."""
         return bool(self._jobs)
 
-    def readable(self, pieces: set[int]) -> None:
-        """Hash on: the bytes of `pieces` can now be read from disk."""
+    def readable(self, pieces: set[int], *, flushed: bool = True) -> None:
+        """Hash on: the bytes of `pieces` can now be read from disk; all of them if they were `flushed`, and else most
+        likely so."""
         self._have |= pieces
+        if flushed:
+            self._unflushed -= pieces
+        else:
+            self._unflushed |= pieces
         self._start({index for piece in pieces for index in self._pieces.files_of(piece)} & self._files.keys())
 
     def begin_anew(self) -> None:
         """Forget what was hashed of files that are not done: whatever writes to them begins anew as well."""
         self._have.clear()
+        self._unflushed.clear()
         self._drop(self._files.keys() - self.done)
 
     def rewritten(self, piece: int) -> None:
@@ -95,8 +102,12 @@ class StagedVerification:
         self._have |= {piece for index in self._files for piece in self._pieces.pieces_of(index)}
         self._start(set(self._files))
 
-    def collect(self) -> None:
-        """Take up finished hashes. Raises `ContentMismatch` for a file that is not what it must be."""
+    def collect(self) -> set[int]:
+        """Take up finished hashes, and return pieces that must be flushed: what was read of them was wrong.
+
+        Raises `ContentMismatch` for a file that is not what it must be.
+        """
+        again: set[int] = set()
         for job in [job for job in self._jobs if job.done()]:
             files = self._jobs.pop(job)
             files = [file for file in files if not file.dropped]
@@ -111,11 +122,21 @@ class StagedVerification:
                     continue
                 raise
             for file in files:
-                if file.number in findings:
-                    raise _mismatch(findings[file.number])
                 file.running = False
+                if file.number not in findings:
+                    continue
+                early = self._unflushed & {*self._pieces.pieces_of(file.number)}
+                if not early:
+                    raise _mismatch(findings[file.number])
+                file.digests = None
+                self._have -= early
+                self._unflushed -= early
+                self._drop({file.number})
+                again |= early
+            files = [file for file in files if not file.dropped]
             self.done |= {file.number for file in files if file.digests is not None}
             self._start({file.number for file in files if file.digests is None})
+        return again
 
     def make_durable(self) -> None:
         """Return when every hashed file is on the disk itself. Raises `StorageFailure`."""

@@ -34,6 +34,11 @@ class PieceMap:
                 found.append(index)
         return tuple(reversed(found))
 
+    def span(self, index: int, piece: int) -> tuple[int, int]:
+        """Return where in a file a piece's bytes of it begin and end."""
+        start = piece * self.piece_length - self._offsets[index]
+        return max(0, start), min(self._sizes[index], start + self.piece_length)
+
     def prefix(self, index: int, have: Container[int], known: int = 0) -> int:
         """Return how many bytes from a file's start on lie in pieces of `have`, given that `known` bytes do."""
         size, offset = self._sizes[index], self._offsets[index]
