@@ -5,26 +5,20 @@ The torrents are made here by the tools themselves, over layouts and piece lengt
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-import weightswarm
-from hostile import LOOPBACK, NAME, contents, flip_byte, refused, serving
+from hostile import flip_byte
 from running import CommandLineHere
-from samples import path_key, read_by_libtorrent, write_files
-from torrent_makers import KIB, MAKERS, MIB, Maker
+from samples import read_by_libtorrent, write_files
+from torrent_makers import KIB, MAKERS, Maker
+from torrent_seeding import fetched, manifest_of, seeded
 from weights import safetensors_bytes
-from weightswarm import FetchOptions, PeerAddress
-from weightswarm.hashing import V1Layout, hash_tree
-from weightswarm.magnet import parse_magnet
-from weightswarm.manifest import FileEntry, Manifest, with_revision
-from weightswarm.metainfo import Metainfo, parse_metainfo
+from weightswarm.metainfo import parse_metainfo
 
 pytestmark = pytest.mark.counterpart
 
@@ -80,38 +74,12 @@ def payload(tmp_path: Path, layout: str) -> Payload:
     return Payload(folder, folder, LAYOUTS[layout])
 
 
-def manifest_of(folder: Path, files: dict[str, bytes]) -> Manifest:
-    """Return the manifest of files, as their publisher would give it: made of the files, without any torrent."""
-    paths = sorted(files, key=path_key)
-    hashes = hash_tree(
-        [(folder / path, len(files[path])) for path in paths], piece_length=BORDER, v1_layout=V1Layout.NONE
-    ).files
-    entries = tuple(
-        FileEntry(path, h.size, h.sha256.hex(), h.pieces_root.hex() if h.pieces_root else None)
-        for path, h in zip(paths, hashes, strict=True)
-    )
-    return with_revision(Manifest(NAME, "", entries), None)
-
-
-@contextmanager
-def seeded(metainfo: Metainfo, folder: Path) -> Iterator[tuple[str, FetchOptions]]:
-    """Seed a torrent by a plain libtorrent session; yield its magnet, and options that name the peer."""
-    with serving(metainfo, [folder / file.path for file in metainfo.files]) as magnet:
-        peer = parse_magnet(magnet).peers[0]
-        yield magnet, FetchOptions(name=NAME, timeout=20, network=replace(LOOPBACK, peers=(peer,)))
-
-
-def fetched(source: str | Path, hub: Path, options: FetchOptions) -> dict[str, bytes]:
-    """Fetch into a cache of its own and return the files."""
-    return contents(weightswarm.fetch(str(source), cache_dir=hub, options=options).path)
-
-
 def cases() -> Iterator[object]:
     """Every maker with each layout, the piece lengths in turn; and each piece length with the folder."""
     for maker in MAKERS:
         for number, layout in enumerate(LAYOUTS if maker.folders_only else (*LAYOUTS, *SINGLE)):
-            lengths = maker.piece_lengths if number == 0 else maker.piece_lengths[number % len(maker.piece_lengths) :][:1]
-            for length in lengths:
+            turn = number % len(maker.piece_lengths)
+            for length in maker.piece_lengths if number == 0 else maker.piece_lengths[turn : turn + 1]:
                 shown = "own choice" if length is None else f"{length // KIB} KiB"
                 yield pytest.param(maker, layout, length, id=f"{maker.name}, {layout}, {shown}")
 

@@ -95,7 +95,8 @@ def _transmission(source: Path, output: Path, piece_length: int | None, private:
 
 def _buildtorrent(source: Path, output: Path, piece_length: int | None, private: bool) -> None:
     size = [] if piece_length is None else ["-l", str(piece_length)]
-    _run(needed("buildtorrent", "buildtorrent"), "-q", "-m", "-a", TRACKER, *size, "-p", str(int(private)), source, output)
+    options = ["-q", "--md5sum", "-a", TRACKER, "-p", str(int(private)), *size]
+    _run(needed("buildtorrent", "buildtorrent"), *options, source, output)
 
 
 def _ctorrent(source: Path, output: Path, piece_length: int | None, private: bool) -> None:
@@ -216,7 +217,11 @@ MAKERS = (
     Maker("torrentfile v1", _torrentfile("v1"), (None, 16 * KIB)),
     Maker("torrentfile v2", _torrentfile("v2"), (None, 16 * KIB), folders_only=True),
     Maker("torrentfile hybrid", _torrentfile("hybrid"), (None, 16 * KIB), folders_only=True),
-    *(Maker(f"libtorrent {kind}", _libtorrent(flags), _POWERS) for kind, flags in LIBTORRENT_FLAGS.items()),
+    *(
+        # Hybrids hash the zeros of their pad files, too.
+        Maker(f"libtorrent {kind}", _libtorrent(flags), (None, 16 * KIB, MIB) if "hybrid" in kind else _POWERS)
+        for kind, flags in LIBTORRENT_FLAGS.items()
+    ),
 )
 
 

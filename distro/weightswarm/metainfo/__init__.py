@@ -11,8 +11,9 @@ from weightswarm.metainfo.build import (
     with_piece_layers,
     with_signature,
 )
+from weightswarm.metainfo.file_list import TorrentFile
 from weightswarm.metainfo.pieces import PieceMap
-from weightswarm.metainfo.read import Metainfo, TorrentFile, magnet_of, parse_info_dict, parse_metainfo
+from weightswarm.metainfo.read import Metainfo, magnet_of, parse_info_dict, parse_metainfo
 
 __all__ = [
     "Difference",
