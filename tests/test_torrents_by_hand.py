@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import libtorrent as lt
 import pytest
 
-import weightswarm
 from hostile import refused
 from running import CommandLineHere
 from samples import read_by_libtorrent, write_files
-from torrent_makers import KIB, LIBTORRENT_FLAGS, MIB, V1File, by_libtorrent, link_folder, v1_torrent
+from torrent_makers import KIB, MIB, V1File, v1_torrent
 from torrent_seeding import fetched, manifest_of, seeded
-from weightswarm.errors import ContentMismatch, InvalidMetainfo
-from weightswarm.metainfo import bdecode, bencode, parse_metainfo
+from weightswarm.metainfo import parse_metainfo
 
 Figure = Callable[[str, float], None]
 
@@ -53,7 +50,7 @@ def check(cli: CommandLineHere, document: bytes, files: dict[str, bytes], *, by_
 
 SHA1 = hashlib.sha1(A, usedforsecurity=False).digest()
 MD5 = hashlib.md5(A, usedforsecurity=False).hexdigest().encode()
-LONG_PAD = "_____padding_file_0_if you see this file, please update to BitComet 0.85 or above____".encode()
+LONG_PAD = b"_____padding_file_0_if you see this file, please update to BitComet 0.85 or above____"
 JAPANESE = "重み表.bin"  # the last byte of 表 is a backslash in Shift-JIS
 KEYS_OF_FILES: dict[str, dict[bytes, Any]] = {
     "executable and hidden": {b"attr": b"xh"},
@@ -79,7 +76,10 @@ KEYS_AROUND: dict[str, dict[bytes, Any]] = {
     "httpseeds": {b"httpseeds": [b"http://127.0.0.1:9/seed"]},
     "url-list as a text": {b"url-list": b"http://127.0.0.1:9/"},
     "an empty url-list": {b"url-list": b""},
-    "tiers": {b"announce": b"http://127.0.0.1:9/a", b"announce-list": [[b"http://127.0.0.1:9/b"], [b"udp://127.0.0.1:9"]]},
+    "tiers": {
+        b"announce": b"http://127.0.0.1:9/a",
+        b"announce-list": [[b"http://127.0.0.1:9/b"], [b"udp://127.0.0.1:9"]],
+    },
     "encoding": {b"encoding": b"UTF-8"},
     "an unknown encoding": {b"encoding": b"klingon"},
     "publisher": {b"publisher": b"A Lab", b"publisher-url": b"http://127.0.0.1:9/"},
@@ -126,7 +126,12 @@ LISTS: dict[str, list[V1File]] = {
     "a pad of several pieces": [FIRST, pad(100_000, [b".pad", b"x"]), SECOND],
     "a pad of no bytes": [FIRST, pad(0, [b".pad", b"0"]), SECOND],
     "a pad named like a file": [FIRST, pad(9, [b"b", b"other.bin"], attr=b"ph"), SECOND],
-    "BitComet's pads": [FIRST, pad(GAP, [LONG_PAD], attr=None), SECOND, pad(3, [LONG_PAD.replace(b"0", b"1")], attr=None)],
+    "BitComet's pads": [
+        FIRST,
+        pad(GAP, [LONG_PAD], attr=None),
+        SECOND,
+        pad(3, [LONG_PAD.replace(b"0", b"1")], attr=None),
+    ],
     "files out of order": [V1File([b"b", b"model.bin"], B), V1File([b"a.bin"], A)],
     "files of a folder apart": [V1File([b"b", b"0"], b"0"), FIRST, SECOND, V1File([b"b", b"1"], b"")],
     "only small files in one piece": [V1File([b"f%d" % n], b"%d" % n) for n in range(9, 0, -1)],

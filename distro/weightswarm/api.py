@@ -123,6 +123,8 @@ def prepare(
     from weightswarm.publishing import sign_release
 
     release = _unsigned(source, name, cache_dir, options, report)
+    if release.metainfo.private:
+        report(Note(f"{release.manifest.name} is private: clients give its metadata to no magnet; hand on its .torrent."))
     return release if signer is None else sign_release(release, signer)
 
 

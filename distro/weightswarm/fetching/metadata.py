@@ -10,7 +10,7 @@ from weightswarm.fetching.exact_source import ExactSource
 from weightswarm.fetching.patience import Patience
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, parse_info_dict, with_piece_layers
-from weightswarm.progress import Phase, Progress, Report
+from weightswarm.progress import Note, Phase, Progress, Report
 from weightswarm.swarm import (
     Event,
     MetadataReceived,
@@ -77,11 +77,11 @@ def ask_swarm(
                 attempts.take(event)
                 if isinstance(event, MetadataReceived) and event.torrent is torrent:
                     metainfo = parse_info_dict(event.info_bytes)
-                    return _with_layers(swarm, torrent, metainfo), torrent.known_peers()
+                    return _with_layers(swarm, torrent, metainfo), _peers_for(metainfo, torrent, report)
                 if isinstance(event, TorrentFailed) and event.torrent is torrent:
                     raise InvalidMetainfo(event.reason)
             if (downloaded := exact_source.poll()) is not None:
-                return downloaded, torrent.known_peers()
+                return downloaded, _peers_for(downloaded, torrent, report)
             now = time.monotonic()
             patience.look((), now)
             if patience.search_due():
@@ -97,6 +97,15 @@ def ask_swarm(
         after=timeout,
         hint="; ".join(filter(None, (_HINT, advice))),
     )
+
+
+def _peers_for(metainfo: Metainfo, torrent: Torrent, report: Report) -> tuple[PeerAddress, ...]:
+    """Return who was met and may be asked for payload: of a private torrent (BEP 27) only its trackers and the link
+    may say, and they will say it again; the DHT, other peers and the local network were asked before it was known."""
+    if not metainfo.private:
+        return torrent.known_peers()
+    report(Note("The torrent is private: only its trackers, the link and --peer say who is asked for it."))
+    return ()
 
 
 def _with_layers(swarm: Swarm, torrent: Torrent, metainfo: Metainfo) -> Metainfo:
