@@ -63,7 +63,7 @@ class NotPermitted(ProgramFailed):
 
 
 @contextmanager
-def limited_network(hosts: int, rate: int) -> Iterator[list[Host]]:
+def limited_network(hosts: int, rate: int, *, multicast: bool = True) -> Iterator[list[Host]]:
     """Yield hosts on one bridge, each behind a link of `rate` bits a second in either direction.
 
     Raises `MissingProgram`, `NotPermitted`.
@@ -71,7 +71,7 @@ def limited_network(hosts: int, rate: int) -> Iterator[list[Host]]:
     tc = find("tc")
     with ExitStack() as stack:
         try:
-            made = stack.enter_context(namespaces.network(hosts))
+            made = stack.enter_context(namespaces.network(hosts, multicast=multicast))
         except (pytest.skip.Exception, AssertionError) as reason:
             raise NotPermitted(str(reason)) from None
         switch = _switch_of(made[0])

@@ -56,6 +56,8 @@ USAGE_ERRORS = [
     ["fetch", NOWHERE, "--peer", "127.0.0.1:70000"],
     ["fetch", NOWHERE, "--network", "moon"],
     ["fetch", NOWHERE, "--seed", "--local-dir", "x"],
+    ["fetch", NOWHERE, "--seed-time", "60"],
+    ["fetch", NOWHERE, "--seed", "--seed-ratio", "0"],
     ["seed", "small", "--name", NAME, "--seed-ratio", "-1"],
     ["rm"],
     ["show", "a//b"],

@@ -44,6 +44,10 @@ _MAX_MANIFEST = 128 * 1024 * 1024
 @option("--dry-run", is_flag=True, help="List what would come, and fetch nothing.")
 @option("--seed", "keep_seeding", is_flag=True,
         help="Seed it afterwards, until stopped.")  # fmt: skip
+@option("--seed-time", type=float, metavar="SECONDS", callback=positive("seconds"),
+        help="With --seed: stop after this long.")  # fmt: skip
+@option("--seed-ratio", type=float, metavar="RATIO", callback=positive("the ratio"),
+        help="With --seed: stop once it was given this many times over.")  # fmt: skip
 @option("--set-main", is_flag=True, help="Point refs/main at this revision even if it names another.")
 @option("--trust-magnet", is_flag=True, help="Accept a torrent that carries no manifest.")
 @option("--only-safe", is_flag=True, help="Refuse files that may run code when loaded, such as pickles.")
@@ -67,6 +71,8 @@ def fetch_command(
     local_dir: str | None,
     dry_run: bool,
     keep_seeding: bool,
+    seed_time: float | None,
+    seed_ratio: float | None,
     manifest: str | None,
     signature: str | None,
     trust: str | None,
@@ -99,6 +105,8 @@ def fetch_command(
     )
     if keep_seeding and local_dir is not None:
         raise click.UsageError("--seed serves the cache, and --local-dir places nothing there")
+    if not keep_seeding:
+        _refuse_limits_of_seeding()
     text = source_text(source)
     with reporting(quiet) as report:
         if dry_run:
@@ -115,7 +123,7 @@ def fetch_command(
     if keep_seeding:
         # What the user named for the fetch he named for this too.
         network = replace(network, trackers=(*network.trackers, *chosen.trackers))
-        _seed(result, cache_dir, network, quiet)
+        _seed(result, cache_dir, network, quiet, seed_time, seed_ratio)
     return exit_codes.DONE
 
 
@@ -170,7 +178,22 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
     click.echo(str(result.path))
 
 
-def _seed(result: FetchResult, cache_dir: str | None, network: Any, quiet: bool) -> None:
+def _refuse_limits_of_seeding() -> None:
+    """Refuse limits that were typed and limit nothing; the environment's may be meant for `seed`."""
+    context = click.get_current_context()
+    for name in ("seed_time", "seed_ratio"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --seed")
+
+
+def _seed(
+    result: FetchResult,
+    cache_dir: str | None,
+    network: Any,
+    quiet: bool,
+    seconds: float | None,
+    ratio: float | None,
+) -> None:
     from weightswarm import api
     from weightswarm.seeding import SeedOptions
 
@@ -185,7 +208,7 @@ def _seed(result: FetchResult, cache_dir: str | None, network: Any, quiet: bool)
         ended = api.seed(
             [f"{result.name}@{result.revision}"],
             cache_dir=cache_dir,
-            options=SeedOptions(network, trackers=result.trackers),
+            options=SeedOptions(network, ratio=ratio, seconds=seconds, trackers=result.trackers),
             on_ready=ready,
             report=report,
         )

@@ -62,6 +62,14 @@ class NetworkOptions:
         urls = (*self.trackers, *self.web_seeds)
         return frozenset(found[1] for url in urls if (found := split_url(url, TRACKER_SCHEMES)) is not None)
 
+    def is_own_tracker(self, url: str) -> bool:
+        """Tell whether a tracker is one of this network: at a private address, or named by the user below `public`."""
+        found = split_url(url, TRACKER_SCHEMES)
+        if found is None:
+            return False
+        near = self.network is not Network.PUBLIC and found[1] in self.named_endpoints
+        return near or is_closed(found[1][0], Network.PUBLIC)
+
 
 def is_loopback(host: str) -> bool:
     """Tell whether `host` is this machine, by its literal address or the name `localhost`; asks no resolver."""

@@ -29,6 +29,7 @@ from weightswarm.swarm.upstream import Limits
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
+_ANNOUNCE_SECONDS = 60.0
 _WHOLE_PIECE_SECONDS = 3600
 # libtorrent's torrent_flags::disable_v1_hashes, which its Python module has no name for.
 _V2_HASHES_ALONE = 1 << 25
@@ -64,6 +65,7 @@ class Swarm:
         self._starting: set[lt.torrent_handle] = set()
         self._events: list[Event] = []
         self._next_refresh = 0.0
+        self._next_announce = time.monotonic() + _ANNOUNCE_SECONDS
         self._dht_nodes = 0
         self._names = bootstrap_names(self._session)
         self._lonely_since: float | None = None
@@ -231,6 +233,7 @@ class Swarm:
             self._session.post_session_stats()
             self._use_answers()
             self._reach_by_utp(now)
+            self._announce_again(now)
             for complaint in self._relay.complaints():
                 self._notice(complaint)
         if not self._events:
@@ -342,6 +345,17 @@ class Swarm:
             self._lonely_since = now
         elif now - self._lonely_since > _UTP_AFTER_SECONDS:
             self._session.apply_settings({"enable_outgoing_utp": True})
+
+    def _announce_again(self, now: float) -> None:
+        """Tell this network's own trackers each minute: one that was started again has forgotten everybody.
+
+        libtorrent would wait as long as the tracker said, half an hour by opentracker, and nobody new would find us.
+        """
+        if now < self._next_announce:
+            return
+        self._next_announce = now + _ANNOUNCE_SECONDS
+        for torrent in self._torrents.values():
+            torrent.announce_to(self.options.is_own_tracker)
 
 
 def _libtorrent_hashes(info_hash: InfoHash) -> lt.info_hash_t:

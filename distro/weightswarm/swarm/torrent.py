@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,12 @@ class Torrent:
         self.handle.force_dht_announce()
         for peer in self.given:
             self.handle.connect_peer((peer.host, peer.port))
+
+    def announce_to(self, chosen: Callable[[str], bool]) -> None:
+        """Announce to the trackers that are `chosen` by their URL, before their time."""
+        for index, tracker in enumerate(self.handle.trackers()):
+            if chosen(tracker["url"]):
+                self.handle.force_reannounce(0, index, lt.reannounce_flags_t.ignore_min_interval)
 
     def known_peers(self) -> tuple[PeerAddress, ...]:
         """Return the addresses of connected peers that could be dialled again: those that were dialled."""
