@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weightswarm.cli import exit_codes, signals
+from weightswarm.cli.loading import loading_of
 from weightswarm.cli.options import (
     TRACKER_SCHEMES,
     WEB_SEED_SCHEMES,
@@ -147,6 +148,7 @@ def _show_plan(plan: FetchPlan, as_json: bool) -> None:
 
 
 def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: bool) -> None:
+    loading = loading_of(result, in_cache=in_cache)
     if as_json:
         document = {
             "path": str(result.path),
@@ -157,6 +159,8 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
             "downloaded": result.downloaded,
             "reused": result.reused,
             "signature": asdict(result.standing),
+            "files": loading.files,
+            "load": loading.document(),
         }
         click.echo(json.dumps(document, indent=2))
         return
@@ -164,17 +168,12 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
         if result.verified_before is not None:
             when = printable(result.verified_before.replace("T", " "))
             click.echo(f"Already here, verified {when}; to verify it now: weightswarm verify {result.name}", err=True)
-            click.echo(str(result.path))
-            return
-        reused = f", {size_text(result.reused)} reused" if result.reused else ""
-        click.echo(
-            f"Verified {result.name}@{result.revision[:8]}: {size_text(result.downloaded)} downloaded{reused}", err=True
-        )
-        if in_cache:
-            click.echo(
-                f'Load it with: from_pretrained("{result.name}", revision="{result.revision}")  (HF_HUB_OFFLINE=1)',
-                err=True,
-            )
+        else:
+            reused = f", {size_text(result.reused)} reused" if result.reused else ""
+            came = f"{size_text(result.downloaded)} downloaded{reused}"
+            click.echo(f"Verified {result.name}@{result.revision[:8]}: {came}", err=True)
+        if loading.line is not None:
+            click.echo(f"Load it with: {printable(loading.line)}", err=True)
     click.echo(str(result.path))
 
 
