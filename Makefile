@@ -10,12 +10,12 @@ export MODEL
 # The tests start hundreds of commands; none should compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test bench fuzz lint types layers check packages format clean
+.PHONY: demo test bench fuzz lint types layers check packages loaders format clean
 
 demo: $(VENV)/demo  ## publish, seed, fetch, verify and open a model on this machine alone; MODEL=path for your own
 	$(BIN)/weightswarm demo $${MODEL:+"$$MODEL"}
 
-test: $(VENV)/test packages lint types layers check  ## everything: lint, types, layers, tests
+test: $(VENV)/test packages loaders lint types layers check  ## everything: lint, types, layers, tests
 
 bench:  ## weightswarm, installed as users have it, beside its peers; BENCH='--only 4,9 --size 256MiB' for less
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
@@ -45,6 +45,9 @@ check: $(VENV)/test
 packages:  ## the real programs that tests talk to, where they may be installed
 	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light openssl iproute2 \
 		strace exfat-fuse exfatprogs minisign
+
+loaders: $(VENV)/test  ## what tests load models with: transformers, torch, old Hub clients, llama.cpp
+	tests/install_loaders $(VENV)
 
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
