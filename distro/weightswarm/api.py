@@ -34,7 +34,8 @@ from weightswarm.storage import is_file, is_folder, looks_like_path, user_path, 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
 if TYPE_CHECKING:
     from weightswarm.checking import Verification, VerifyOptions
-    from weightswarm.fetching import Description, FetchOptions, FetchPlan, FetchResult
+    from weightswarm.exporting import Exported
+    from weightswarm.fetching import Depth, Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
     from weightswarm.publishing import ModelSigKey, PublishOptions, Release, Resigned, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
@@ -62,6 +63,7 @@ def publish(
     output: PathLike = ".",
     registry: PathLike | None = None,
     release_version: int | None = None,
+    sha256sums: PathLike | None = None,
     cache_dir: PathLike | None = None,
     options: PublishOptions | None = None,
     signer: Signer | None = None,
@@ -73,9 +75,9 @@ def publish(
     With `registry`, the release is added to that folder and its index as well, for others to find by name, and by
     `release_version` as `org/model@v3`. With `signer`, a signature stands beside the manifest, in the torrent, in the
     magnet and in the registry, and its version is the release's where no other is given; with `oms_key`, an OpenSSF
-    `model.sig` beside the manifest.
+    `model.sig` beside the manifest. With `sha256sums`, a file of that name, what it does not list is not published.
     """
-    from weightswarm.publishing import check_output, model_sig_path, signed_version, write_release
+    from weightswarm.publishing import check_listed, check_output, model_sig_path, signed_version, write_release
 
     if signer is not None and release_version is not None:
         if signer.version not in (None, release_version):
@@ -86,6 +88,8 @@ def publish(
             _check_apart(user_path(folder), source)
             check_output(user_path(folder))
     release = prepare(source, name=name, cache_dir=cache_dir, options=options, signer=signer, report=report)
+    if sha256sums is not None:
+        check_listed(release, user_path(sha256sums))
     manifest_path, torrent_path = write_release(release, Path(output).expanduser())
     magnet = release.magnet()
     if registry is not None:
@@ -302,6 +306,36 @@ def show(
         trust_store=_store(trust_store),
         report=report,
     )
+
+
+def export(
+    source: str,
+    *,
+    depth: Depth,
+    cache_dir: PathLike | None = None,
+    registries: Iterable[PathLike] = (),
+    network: NetworkOptions | None = None,
+    timeout: float = 60.0,
+    trust_store: PathLike | None = None,
+    report: Report = silent,
+) -> Exported:
+    """Look a source of `show` up, to write it in other programs' formats; `depth` says what the swarm is asked for."""
+    from weightswarm.exporting import Exported
+    from weightswarm.fetching import look_up
+    from weightswarm.swarm import NetworkOptions
+
+    chosen, store = network or NetworkOptions(), _store(trust_store)
+    looked = look_up(
+        source,
+        cache=ModelCache(cache_root(cache_dir)),
+        registries=all_registries(registries, chosen.network, report),
+        network=chosen,
+        timeout=timeout,
+        trust_store=store,
+        depth=depth,
+        report=report,
+    )
+    return Exported(looked, bool(looked.name and store.pins().for_name(looked.name)))
 
 
 def search(

@@ -18,7 +18,8 @@ from weightswarm.verifying import Expectation, Fault, Finding, Report, list_file
 _MAX_BYTES = 128 * 1024 * 1024
 _MAX_SUMS_BYTES = 32 * 1024 * 1024
 _MAX_LINES = 200_000
-_SUM_LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
+_SUM_LINE = re.compile(r"\\?(?P<digest>[0-9a-fA-F]{64}) [ *](?P<path>.+)")
+_TAGGED_LINE = re.compile(r"\\?(?:SHA256|SHA2-256) ?\((?P<path>.+)\) ?= (?P<digest>[0-9a-fA-F]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,10 @@ def expected_by_file(path: Path) -> Expected:
 
 
 def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
-    """Read `sha256sum`'s lines: digest, space, space or `*`, path."""
+    """Read `sha256sum`'s lines: digest, space, space or `*`, path. And BSD's and OpenSSL's: `SHA256 (path) = digest`.
+
+    A line that begins with a backslash has escapes in its path for what no release may have in one.
+    """
     if len(data) > _MAX_SUMS_BYTES or data.count(b"\n") > _MAX_LINES:
         raise InvalidInput(
             f"{path} is no SHA256SUMS file: it is over {_MAX_SUMS_BYTES:,} bytes or {_MAX_LINES:,} lines"
@@ -127,15 +131,15 @@ def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
         line = raw.decode("utf-8", "replace")
         if not line.strip() or line.startswith("#"):
             continue
-        match = _SUM_LINE.fullmatch(line)
+        match = _SUM_LINE.fullmatch(line) or _TAGGED_LINE.fullmatch(line)
         if match is None:
             raise InvalidInput(
                 f"{path}, line {number}: neither a manifest, a torrent nor a SHA256SUMS line", hint="see sha256sum(1)"
             )
-        name = match[2].removeprefix("./")
+        name = match["path"].removeprefix("./")
         if reason := check_path(name):
             raise InvalidInput(f"{path}, line {number}: {name[:200]!r}: {reason}")
-        expectations.append(Expectation(name, None, match[1].lower()))
+        expectations.append(Expectation(name, None, match["digest"].lower()))
     if not expectations:
         raise InvalidInput(f"{path} lists no files")
     if collision := check_paths_distinct(e.path for e in expectations):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weightswarm.cli import exit_codes, signals
+from weightswarm.cli.completing import complete_sources
 from weightswarm.cli.loading import loading_of
 from weightswarm.cli.options import (
     TRACKER_SCHEMES,
@@ -37,7 +38,7 @@ _MAX_MANIFEST = 128 * 1024 * 1024
 
 
 @click.command("fetch")
-@click.argument("source", metavar="MAGNET|TORRENT|ORG/MODEL[@REV]")
+@click.argument("source", metavar="MAGNET|TORRENT|ORG/MODEL[@REV]", shell_complete=complete_sources)
 @option("-n", "--name", metavar="ORG/MODEL", help="Place it under this name, on your own word.")
 @option("--include", multiple=True, metavar="GLOB", help="Only files whose path matches.")
 @option("--exclude", multiple=True, metavar="GLOB", help="No files whose path matches.")

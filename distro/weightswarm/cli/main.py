@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from weightswarm.cli import exit_codes, signals
 from weightswarm.errors import WeightswarmError
 from weightswarm.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS = {
     "publish": "Hash a model, write its manifest and torrent, print the magnet.",
@@ -26,6 +30,9 @@ _COMMANDS = {
     "ls": "List the models in the cache.",
     "rm": "Remove a model from the cache.",
     "prune": "Remove unfinished downloads from the cache.",
+    "export": "Write a release in other programs' formats.",
+    "completion": "Print what makes a shell complete commands and names.",
+    "man": "Print or write the manual pages.",
     "demo": "Publish, seed, fetch and verify on this machine alone.",
 }
 
@@ -42,6 +49,13 @@ class _Commands(click.Group):
         command = getattr(import_module(f"weightswarm.cli.{cmd_name}"), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        # Names need no module of theirs loaded, and somebody waits at a Tab.
+        found = [CompletionItem(name, help=told) for name, told in _COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

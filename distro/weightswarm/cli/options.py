@@ -13,6 +13,8 @@ import click
 from weightswarm.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from weightswarm.magnet import PeerAddress
     from weightswarm.swarm import NetworkOptions
 
@@ -33,6 +35,12 @@ class EnvOption(click.Option):
             return
         long = next(name for name in self.opts if name.startswith("--"))
         self.envvar = f"WEIGHTSWARM_{long[2:].replace('-', '_').upper()}"
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What its type completes, else the files or folders that its metavar promises."""
+        from weightswarm.cli.completing import complete_by_metavar
+
+        return super().shell_complete(ctx, incomplete) or complete_by_metavar(self.metavar, incomplete)
 
 
 def source_text(source: str) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from weightswarm.cli.completing import complete_places
 from weightswarm.cli.options import TRACKER_SCHEMES, WEB_SEED_SCHEMES, Size, cache_options, option, output_options, urls
+from weightswarm.cli.qr import qr_option, show_qr
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import passphrase, read_small, signer_from, signer_options
 
@@ -70,9 +72,11 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
 
 
 @click.command("publish")
-@click.argument("path")
+@click.argument("path", shell_complete=complete_places)
 @option("-o", "--output", metavar="DIR", default=".", show_default=True, help="Where manifest and torrent go.")
 @option("--add-to", "registry", metavar="DIR", help="Add the release to this registry folder and its index as well.")
+@option("--sha256sums", "sums", metavar="FILE", help="Refuse to publish anything but what this SHA256SUMS file lists.")
+@qr_option
 @signer_options
 # `fetch` and `verify` name a public key by the same option: a variable cannot be both.
 @option(
@@ -88,6 +92,8 @@ def publish_command(
     path: str,
     output: str,
     registry: str | None,
+    sums: str | None,
+    qr: bool,
     oms_key: str | None,
     cache_dir: str | None,
     quiet: bool,
@@ -115,6 +121,7 @@ def publish_command(
             name=name,
             output=output,
             registry=registry,
+            sha256sums=sums,
             release_version=release_version,
             cache_dir=cache_dir,
             options=chosen,
@@ -123,6 +130,8 @@ def publish_command(
             report=report,
         )
     manifest = published.release.manifest
+    if qr:
+        show_qr(str(published.magnet))
     if as_json:
         info_hash = published.release.metainfo.info_hash
         document = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import click
 
+from weightswarm.cli.completing import complete_cached
 from weightswarm.cli.options import cache_options, option
 from weightswarm.cli.reporting import size_text
 from weightswarm.errors import InvalidInput, NotFound
 
 
 @click.command("rm")
-@click.argument("targets", nargs=-1, required=True, metavar="ORG/MODEL[@REV]...")
+@click.argument("targets", nargs=-1, required=True, metavar="ORG/MODEL[@REV]...", shell_complete=complete_cached)
 @option("-y", "--yes", is_flag=True, help="Do not ask.")
 @option("-q", "--quiet", is_flag=True, help="Say nothing; needs --yes.")
 @cache_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weightswarm.cli import exit_codes, signals
+from weightswarm.cli.completing import complete_places
 from weightswarm.cli.options import (
     Address,
     cache_options,
@@ -18,6 +19,7 @@ from weightswarm.cli.options import (
     positive,
 )
 from weightswarm.cli.publish import publish_options_from, release_options
+from weightswarm.cli.qr import qr_option, show_qr
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import signer_from, signer_options
 
@@ -26,12 +28,15 @@ if TYPE_CHECKING:
 
 
 @click.command("seed")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH|ORG/MODEL|ORG/MODEL=PATH...")
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH|ORG/MODEL|ORG/MODEL=PATH...", shell_complete=complete_places
+)
 @option("--seed-time", type=float, metavar="SECONDS", callback=positive("seconds"), help="Stop after this long.")
 @option("--seed-ratio", type=float, metavar="RATIO", callback=positive("the ratio"),
         help="Stop a release once it was given this many times over.")  # fmt: skip
 @option("--advertise", type=Address(), multiple=True,
         help="An address at which peers reach this machine, put into the magnet.")  # fmt: skip
+@qr_option
 @signer_options
 @release_options
 @network_options
@@ -42,6 +47,7 @@ def seed_command(
     seed_time: float | None,
     seed_ratio: float | None,
     advertise: tuple[Any, ...],
+    qr: bool,
     cache_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -66,6 +72,8 @@ def seed_command(
         seeded.extend(releases)
         for each in releases:
             click.echo(json.dumps(_described(each)) if as_json else str(each.magnet))
+            if qr:
+                show_qr(str(each.magnet))
 
     ended = exit_codes.DONE
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from weightswarm.cli.completing import complete_sources
 from weightswarm.cli.options import (
     cache_options,
     network_from,
@@ -18,6 +19,7 @@ from weightswarm.cli.options import (
     registry_options,
     source_text,
 )
+from weightswarm.cli.qr import qr_option, show_qr
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.errors import printable
 
@@ -27,10 +29,11 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("source", metavar="MAGNET|TORRENT|MANIFEST|ORG/MODEL[@REV]")
+@click.argument("source", metavar="MAGNET|TORRENT|MANIFEST|ORG/MODEL[@REV]", shell_complete=complete_sources)
 @option("--timeout", type=float, default=60.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
         help="Give up after this long without metadata.")  # fmt: skip
 @option("--offline", is_flag=True, help="Tell what the link or file itself says, and ask nobody.")
+@qr_option
 @network_options
 @registry_options
 @cache_options
@@ -39,6 +42,7 @@ def show_command(
     source: str,
     timeout: float,
     offline: bool,
+    qr: bool,
     registries: tuple[str, ...],
     cache_dir: str | None,
     quiet: bool,
@@ -64,6 +68,8 @@ def show_command(
             offline=offline,
             report=report,
         )
+    if qr and description.magnet is not None:
+        show_qr(description.magnet)
     if as_json:
         click.echo(json.dumps(asdict(description), indent=2))
         return

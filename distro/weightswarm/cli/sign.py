@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
+from weightswarm.cli.completing import complete_places
 from weightswarm.cli.options import cache_options, output_options, registry_options
 from weightswarm.cli.signer import signer_from, signer_options
 
 
 @click.command("sign")
-@click.argument("source", metavar="MANIFEST|TORRENT|ORG/MODEL[@REV]")
+@click.argument("source", shell_complete=complete_places, metavar="MANIFEST|TORRENT|ORG/MODEL[@REV]")
 @signer_options
 @registry_options
 @cache_options

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from weightswarm.cli import exit_codes
+from weightswarm.cli.completing import complete_places
 from weightswarm.cli.options import (
     cache_options,
     network_from,
@@ -25,7 +26,7 @@ from weightswarm.errors import printable
 
 
 @click.command("verify")
-@click.argument("target", metavar="PATH|ORG/MODEL[@REV]")
+@click.argument("target", metavar="PATH|ORG/MODEL[@REV]", shell_complete=complete_places)
 @option("--manifest", metavar="FILE", help="Compare with this manifest, SHA256SUMS file or torrent.")
 @option("--allow-malformed", is_flag=True, help="No fault: weights that break their own format.")
 @option("--repair", is_flag=True, help="Fetch the pieces that are bad and put them right.")

@@ -1,7 +1,7 @@
 """From a magnet, torrent or name to verified files in the cache or a folder."""
 
 from weightswarm.fetching.fetch import fetch_source
-from weightswarm.fetching.inspect import Description, describe_source
+from weightswarm.fetching.inspect import Depth, Description, Looked, describe_source, look_up
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.options import FetchOptions, FetchResult
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, select_entries
@@ -9,16 +9,19 @@ from weightswarm.fetching.source import Wanted, resolve_source
 from weightswarm.fetching.transfer import Transfer
 
 __all__ = [
+    "Depth",
     "Description",
     "FetchOptions",
     "FetchPlan",
     "FetchResult",
+    "Looked",
     "PlannedFile",
     "Transfer",
     "Wanted",
     "ask_swarm",
     "describe_source",
     "fetch_source",
+    "look_up",
     "resolve_source",
     "select_entries",
 ]

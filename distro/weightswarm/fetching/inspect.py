@@ -1,9 +1,10 @@
-"""What a source holds, without its payload: for `show`."""
+"""What a source holds, without its payload: for `show` and the exports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 from weightswarm.cache import ModelCache
@@ -16,7 +17,7 @@ from weightswarm.manifest import Manifest, parse_manifest
 from weightswarm.metainfo import Difference, Metainfo, differences
 from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Announcement, Registry
-from weightswarm.signing import MAX_SIGNATURE_BYTES
+from weightswarm.signing import MAX_SIGNATURE_BYTES, Signature
 from weightswarm.swarm import NetworkOptions, Swarm
 from weightswarm.trusting import UNSIGNED, Standing, TrustStore, read_signatures, standing_of
 
@@ -68,6 +69,29 @@ class Description:
     signature: Standing = UNSIGNED
 
 
+class Depth(IntEnum):
+    """How much must be known of a source: the swarm is asked only for what the source itself does not tell."""
+
+    LINK = 1
+    FILES = 2
+    TORRENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a source led to. `wanted` is None for a manifest file, `metainfo` where nobody was asked for it.
+
+    `name` is the one that a registry or the cache vouches for, else the manifest's own claim.
+    """
+
+    wanted: Wanted | None
+    manifest: Manifest | None
+    metainfo: Metainfo | None
+    name: str | None = None
+    signatures: tuple[Signature, ...] = ()
+    standing: Standing = UNSIGNED
+
+
 def describe_source(
     source: str,
     *,
@@ -83,36 +107,65 @@ def describe_source(
 
     With `offline` nobody is asked: a link tells what it says itself, and a URL of a torrent is refused.
     """
-    pins = trust_store.pins()
-    if (manifest := _manifest_file(Path(source))) is not None:
-        beside = Path(f"{source}.minisig")
-        signatures = read_signatures([_head(beside, MAX_SIGNATURE_BYTES)])
-        return _describe(
-            None, manifest, None, standing_of(manifest.name, manifest, signatures, pins.for_name(manifest.name))
-        )
     if offline and is_url(source):
         raise InvalidInput(
             "--offline cannot ask a URL for its torrent", hint="download it first, or leave --offline out"
         )
+    looked = look_up(
+        source,
+        cache=cache,
+        registries=registries,
+        network=network,
+        timeout=timeout,
+        trust_store=trust_store,
+        depth=Depth.LINK if offline else Depth.TORRENT,
+        report=report,
+    )
+    return _describe(looked, offline=offline and looked.wanted is not None)
+
+
+def look_up(
+    source: str,
+    *,
+    cache: ModelCache,
+    registries: Sequence[Registry],
+    network: NetworkOptions,
+    timeout: float,
+    trust_store: TrustStore,
+    depth: Depth = Depth.TORRENT,
+    report: Report = silent,
+) -> Looked:
+    """Read a source and ask the swarm for its metadata where `depth` needs it. Raises what `resolve_source` does,
+    `SwarmTimeout` and `InvalidMetainfo`."""
+    pins = trust_store.pins()
+    if (manifest := _manifest_file(Path(source))) is not None:
+        beside = Path(f"{source}.minisig")
+        signatures = read_signatures([_head(beside, MAX_SIGNATURE_BYTES)])
+        standing = standing_of(manifest.name, manifest, signatures, pins.for_name(manifest.name))
+        return Looked(None, manifest, None, manifest.name, signatures, standing)
     reach = network.network
     wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, network=reach, report=report)
-    metainfo = wanted.metainfo
-    if metainfo is None and not offline:
+    metainfo, document = wanted.metainfo, _document(wanted, wanted.metainfo)
+    if metainfo is None and depth > (Depth.LINK if document is None else Depth.FILES):
         asked = with_public_trackers(wanted, reach, report)
         with Swarm(network_for(wanted, network), lambda text: report(Note(text))) as swarm:
             metainfo, _ = ask_swarm(swarm, asked.magnet, timeout=timeout, report=report, advice=wanted.advice)
-    document = (metainfo.manifest if metainfo else None) or wanted.manifest
-    if document is None and wanted.record is not None:
-        document = wanted.record.manifest.to_bytes()
+        document = _document(wanted, metainfo)
     if document is None:
-        return _describe(wanted, None, metainfo, offline=offline)
+        return Looked(wanted, None, metainfo, wanted.name)
     manifest = parse_manifest(document)
     kept = None if wanted.record is None else wanted.record.signature
     carried = None if metainfo is None else metainfo.signature
     signatures = read_signatures((wanted.signature, carried, kept), wanted.magnet.signature)
     name = wanted.name or manifest.name
-    standing = standing_of(name, manifest, signatures, pins.for_name(name))
-    return _describe(wanted, manifest, metainfo, standing, offline=offline)
+    return Looked(
+        wanted, manifest, metainfo, name, signatures, standing_of(name, manifest, signatures, pins.for_name(name))
+    )
+
+
+def _document(wanted: Wanted, metainfo: Metainfo | None) -> bytes | None:
+    document = (metainfo.manifest if metainfo else None) or wanted.manifest
+    return wanted.record.manifest.to_bytes() if document is None and wanted.record is not None else document
 
 
 def _head(path: Path, size: int) -> bytes | None:
@@ -138,14 +191,8 @@ def _described(path: str, size: int, sha256: str | None) -> DescribedFile:
     return DescribedFile(path, size, sha256, None if kind is None else kind.value)
 
 
-def _describe(
-    wanted: Wanted | None,
-    manifest: Manifest | None,
-    metainfo: Metainfo | None = None,
-    standing: Standing = UNSIGNED,
-    *,
-    offline: bool = False,
-) -> Description:
+def _describe(looked: Looked, *, offline: bool) -> Description:
+    wanted, manifest, metainfo = looked.wanted, looked.manifest, looked.metainfo
     if manifest is not None:
         files = tuple(_described(e.path, e.size, e.sha256) for e in manifest.files)
     else:
@@ -175,7 +222,7 @@ def _describe(
         announced=wanted.announcement if wanted else None,
         offline=offline,
         disagreements=differences(metainfo, manifest) if metainfo and manifest else (),
-        signature=standing,
+        signature=looked.standing,
     )
 
 

@@ -5,6 +5,7 @@ Nothing under the info-hash depends on a clock, a machine or a path: equal relea
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -80,6 +81,25 @@ def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
     """
     document = bdecode(metainfo.data)
     _set_outer_fields(document, options)
+    return parse_metainfo(_with_info(document, metainfo.info_bytes))
+
+
+def with_added_sources(metainfo: Metainfo, trackers: Iterable[str], web_seeds: Iterable[str]) -> Metainfo:
+    """Return the torrent with these trackers, a tier each, and web seeds after its own. All else stays, byte for byte
+    under the info-hash; with nothing to add, so does the whole document."""
+    new_trackers = [url for url in dict.fromkeys(trackers) if url not in metainfo.trackers]
+    new_web_seeds = [url for url in dict.fromkeys(web_seeds) if url not in metainfo.web_seeds]
+    document = bdecode(metainfo.data)
+    if new_trackers:
+        tiers = document.get(b"announce-list")
+        if not isinstance(tiers, list) or not tiers:
+            tiers = [[url.encode()] for url in metainfo.trackers]
+        document[b"announce-list"] = [*tiers, *([url.encode()] for url in new_trackers)]
+        document.setdefault(b"announce", new_trackers[0].encode())
+    if new_web_seeds:
+        document[b"url-list"] = [url.encode() for url in (*metainfo.web_seeds, *new_web_seeds)]
+    if not new_trackers and not new_web_seeds:
+        return metainfo
     return parse_metainfo(_with_info(document, metainfo.info_bytes))
 
 

@@ -1,5 +1,6 @@
 """From files on disk to a release: scan, hash once, make manifest and torrent."""
 
+from weightswarm.publishing.listed import check_listed
 from weightswarm.publishing.release import (
     PublishOptions,
     Release,
@@ -20,6 +21,7 @@ __all__ = [
     "Resigned",
     "Signature",
     "Signer",
+    "check_listed",
     "check_output",
     "model_sig_path",
     "prepare_cached",
