@@ -26,13 +26,15 @@ _TAGGED_LINE = re.compile(r"\\?(?:SHA256|SHA2-256) ?\((?P<path>.+)\) ?= (?P<dige
 class Expected:
     """What a tree must hold. `metainfo` is set when a torrent said so, alone where it has no manifest.
 
-    `unknown` are files that belong there and that nothing gives a hash for.
+    `unknown` are files that belong there and that nothing gives a hash for. `sums` is the `SHA256SUMS` file that says
+    it, which may stand in the tree and cannot list itself.
     """
 
     expectations: tuple[Expectation, ...]
     manifest: Manifest | None = None
     metainfo: Metainfo | None = None
     unknown: tuple[str, ...] = ()
+    sums: Path | None = None
 
     @classmethod
     def of_entries(cls, entries: list[FileEntry]) -> Expected:
@@ -67,6 +69,8 @@ class Expected:
             known = [f for f in report.findings if f.path not in self.unknown]
             unknown = [Finding(path, Fault.UNKNOWN) for path in self.unknown]
             report = replace(report, findings=tuple(sorted((*known, *unknown), key=lambda f: f.path)))
+        if self.sums is not None:
+            report = replace(report, findings=tuple(f for f in report.findings if not self._is_the_list(root, f)))
         if self.manifest is not None or self.metainfo is None:
             return report
         faulty = {finding.path for finding in report.findings}
@@ -76,6 +80,13 @@ class Expected:
             if path not in faulty
         ]
         return replace(report, findings=tuple(sorted((*report.findings, *wrong), key=lambda f: f.path)))
+
+    def _is_the_list(self, root: Path, finding: Finding) -> bool:
+        assert self.sums is not None
+        try:
+            return finding.fault is Fault.EXTRA and (root / finding.path).samefile(self.sums)
+        except OSError:  # a link that leads nowhere
+            return False
 
 
 def wrong_by_v1(metainfo: Metainfo, located: dict[str, Path]) -> list[str]:
@@ -114,7 +125,7 @@ def expected_by_file(path: Path) -> Expected:
             check_agreement(metainfo, manifest)
             return Expected(tuple(map(Expectation.of, manifest.files)), manifest, metainfo)
         return Expected(tuple(Expectation(f.path, f.size, None) for f in metainfo.files), None, metainfo)
-    return Expected(_sums(data, path))
+    return Expected(_sums(data, path), sums=path)
 
 
 def _sums(data: bytes, path: Path) -> tuple[Expectation, ...]:
