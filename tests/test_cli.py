@@ -20,7 +20,7 @@ from weightswarm.cli.main import weightswarm
 
 COMMANDS = (
     "publish", "seed", "fetch", "verify", "search", "show", "index", "sign", "key", "trust", "ls", "rm", "prune",
-    "demo",
+    "export", "completion", "man", "demo",
 )  # fmt: skip
 
 

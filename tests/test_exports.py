@@ -96,8 +96,14 @@ def test_sha256sum_agrees_with_the_sums_of_every_kind_of_source(here: CommandLin
     if source in ("name", "info-hash", "magnet"):
         place(release_of(odd), here.folder / "hub")
     info_hash = magnet.partition("btih:")[2][:40]
-    given = {"manifest": manifest, "torrent": torrent, "name": NAME, "info-hash": info_hash, "magnet": magnet}[source]
-    outcome = here.ok("export", "sha256sums", given, "-q")
+    given: dict[str, str | Path] = {
+        "manifest": manifest,
+        "torrent": torrent,
+        "name": NAME,
+        "info-hash": info_hash,
+        "magnet": magnet,
+    }
+    outcome = here.ok("export", "sha256sums", given[source], "-q")
     assert outcome.stderr == ""
     assert len(outcome.stdout.splitlines()) == len(contents(odd))
     assert sha256sum_check(outcome.stdout, odd) == 0
@@ -309,7 +315,8 @@ def test_aria2_fetches_by_the_metalink_from_nginx_and_refuses_a_flipped_byte(
     odd.rename(served / "model")
     nginx: Nginx = counterparts.nginx(served)
     manifest, _, _ = published(here, served / "model")
-    for name, pieces in (("whole", []), ("pieces", ["--pieces", str(served / "model")])):
+    kinds: tuple[tuple[str, list[str]], ...] = (("whole", []), ("pieces", ["--pieces", str(served / "model")]))
+    for name, pieces in kinds:
         here.ok("export", "metalink", manifest, "-w", nginx.url, *pieces, "-o", f"{name}.meta4")
         fetched = aria2c(here.folder / f"{name}.meta4", here.folder / name)
         assert fetched.returncode == 0, fetched.stdout
@@ -452,8 +459,8 @@ def test_a_manifest_alone_is_no_torrent(here: CommandLine, model: Path) -> None:
 def test_a_result_that_cannot_be_written_is_one_line(here: CommandLine, model: Path) -> None:
     manifest, torrent, _ = published(here, model)
     (here.folder / "taken").mkdir()
-    for arguments in (["sha256sums", manifest], ["torrent", torrent]):
-        refused(here("export", *arguments, "-o", "taken"), 1, "taken")
+    for kind, source in (("sha256sums", manifest), ("torrent", torrent)):
+        refused(here("export", kind, source, "-o", "taken"), 1, "taken")
     refused(here("export", "qr", torrent, "-o", "magnet.gif"), 2, ".png or .svg")
 
 

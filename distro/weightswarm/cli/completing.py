@@ -35,6 +35,11 @@ def complete_cached(ctx: click.Context, _param: click.Parameter, incomplete: str
     return [CompletionItem(name) for name in _matching(incomplete, _cached(ctx))]
 
 
+def complete_files(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files and folders alone."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def complete_by_metavar(metavar: str | None, incomplete: str) -> list[CompletionItem]:
     """What an option takes by the name of its value: a file, a folder, or nothing that is known here."""
     words = (metavar or "").split("|")

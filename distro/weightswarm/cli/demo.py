@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from weightswarm.cli.completing import complete_files
 from weightswarm.cli.options import option
 from weightswarm.errors import WeightswarmError
 from weightswarm.storage import user_path
@@ -22,7 +23,7 @@ _SEED_START_SECONDS = 600
 
 
 @click.command("demo")
-@click.argument("model", required=False, metavar="[MODEL]")
+@click.argument("model", required=False, metavar="[MODEL]", shell_complete=complete_files)
 @option("-n", "--name", metavar="ORG/MODEL", default="demo/model", show_default=True, help="What to call it.")
 def demo_command(model: str | None, name: str) -> None:
     """Publish, seed, fetch, verify and open a model, over loopback and in a throw-away cache.

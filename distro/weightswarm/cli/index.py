@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from weightswarm.cli import exit_codes
+from weightswarm.cli.completing import complete_files
 from weightswarm.cli.options import option
 from weightswarm.cli.reporting import reporting
 
 
 @click.command("index")
-@click.argument("registry", metavar="DIR")
+@click.argument("registry", metavar="DIR", shell_complete=complete_files)
 @option("-q", "--quiet", is_flag=True, help="Print the result alone.")
 def index_command(registry: str, quiet: bool) -> int:
     """Make the index.json of the registry folder DIR again, which who asks over HTTP reads, and print its path.

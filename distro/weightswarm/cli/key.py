@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from weightswarm.cli.completing import complete_files
 from weightswarm.cli.options import option
 from weightswarm.cli.signer import passphrase, passphrase_option, public_key, read_small, secret_key
 from weightswarm.errors import InvalidInput
@@ -20,7 +21,7 @@ def key_command() -> None:
 
 
 @key_command.command("new")
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=complete_files)
 @option("--no-passphrase", is_flag=True, help="Leave the secret key unencrypted: whoever reads the file can sign.")
 @passphrase_option
 def new_command(file: str | None, no_passphrase: bool, key_passphrase_file: str | None) -> None:
@@ -47,7 +48,7 @@ def new_command(file: str | None, no_passphrase: bool, key_passphrase_file: str 
 
 
 @key_command.command("show")
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @passphrase_option
 @option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def show_command(file: str, key_passphrase_file: str | None, as_json: bool) -> None:

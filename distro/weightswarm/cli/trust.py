@@ -6,6 +6,7 @@ import json
 
 import click
 
+from weightswarm.cli.completing import complete_cached, complete_files
 from weightswarm.cli.options import option
 from weightswarm.cli.signer import public_key, read_small
 from weightswarm.errors import InvalidInput, NotFound
@@ -21,8 +22,8 @@ def trust_command() -> None:
 
 
 @trust_command.command("add")
-@click.argument("target", metavar="ORG|ORG/MODEL")
-@click.argument("key", required=False)
+@click.argument("target", metavar="ORG|ORG/MODEL", shell_complete=complete_cached)
+@click.argument("key", required=False, shell_complete=complete_files)
 @option("--rotation", envvar=None, metavar="FILE", help="A statement by a pinned key that another takes its place.")
 def add_command(target: str, key: str | None, rotation: str | None) -> None:
     """Pin KEY, a public key's line or its file. Have it from the publisher by a way that you trust."""
@@ -65,8 +66,8 @@ def ls_command(as_json: bool) -> None:
 
 
 @trust_command.command("rm")
-@click.argument("target", metavar="ORG|ORG/MODEL")
-@click.argument("key", required=False)
+@click.argument("target", metavar="ORG|ORG/MODEL", shell_complete=complete_cached)
+@click.argument("key", required=False, shell_complete=complete_files)
 @option("-y", "--yes", is_flag=True, help="Remove all of a name's keys without asking.")
 def rm_command(target: str, key: str | None, yes: bool) -> None:
     """Unpin KEY (its line, file or id), or every key of a name: nothing it signed counts from then on.
