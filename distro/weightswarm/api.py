@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from weightswarm.cache import ModelCache, cache_root
 from weightswarm.errors import InvalidInput, NotFound
-from weightswarm.manifest import parse_model_name, parse_reference
 from weightswarm.progress import Note, Report, silent
 from weightswarm.reach import Network
 from weightswarm.registry import (
@@ -29,7 +28,7 @@ from weightswarm.registry import (
 )
 from weightswarm.registry import search as search_registries
 from weightswarm.settings import load_settings
-from weightswarm.storage import is_file, is_folder, looks_like_path, user_path, write_atomically
+from weightswarm.storage import is_folder, user_path, write_atomically
 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def publish(
     options: PublishOptions | None = None,
     signer: Signer | None = None,
     oms_key: ModelSigKey | None = None,
+    from_hub: str | None = None,
+    network: Network = Network.PUBLIC,
     report: Report = silent,
 ) -> Published:
     """Hash a folder, a file or a cached `org/model[@revision]`; write its manifest and torrent into `output`.
@@ -76,6 +77,7 @@ def publish(
     `release_version` as `org/model@v3`. With `signer`, a signature stands beside the manifest, in the torrent, in the
     magnet and in the registry, and its version is the release's where no other is given; with `oms_key`, an OpenSSF
     `model.sig` beside the manifest. With `sha256sums`, a file of that name, what it does not list is not published.
+    With `from_hub`, `org/model[@revision]`, the release is what the Hub lists there.
     """
     from weightswarm.publishing import check_listed, check_output, model_sig_path, signed_version, write_release
 
@@ -87,7 +89,16 @@ def publish(
         if folder is not None:
             _check_apart(user_path(folder), source)
             check_output(user_path(folder))
-    release = prepare(source, name=name, cache_dir=cache_dir, options=options, signer=signer, report=report)
+    release = prepare(
+        source,
+        name=name,
+        cache_dir=cache_dir,
+        options=options,
+        signer=signer,
+        from_hub=from_hub,
+        network=network,
+        report=report,
+    )
     if sha256sums is not None:
         check_listed(release, user_path(sha256sums))
     manifest_path, torrent_path = write_release(release, Path(output).expanduser())
@@ -117,43 +128,33 @@ def prepare(
     cache_dir: PathLike | None = None,
     options: PublishOptions | None = None,
     signer: Signer | None = None,
+    from_hub: str | None = None,
+    network: Network = Network.PUBLIC,
     report: Report = silent,
 ) -> Release:
     """Make a release without writing it anywhere. A path wins over a cached model of the same spelling.
 
     `org/model=path` names a path in one word, for those who prepare several. A cached release keeps the signature
     that it came with, unless `signer` makes another.
-    """
-    from weightswarm.publishing import sign_release
 
-    release = _unsigned(source, name, cache_dir, options, report)
+    `from_hub`, `org/model[@revision]`, has the Hub asked, as far as `network` reaches: the release then has all files
+    that the Hub lists, with those sizes and hashes, under the Hub's commit, and by default under its name. Raises
+    `ContentMismatch` naming those that are not so.
+    """
+    from weightswarm.publishing import PublishOptions, prepare_source, sign_release
+
+    release = prepare_source(
+        str(source),
+        name=name,
+        cache=ModelCache(cache_root(cache_dir)),
+        options=options or PublishOptions(),
+        from_hub=from_hub,
+        network=network,
+        report=report,
+    )
     if release.metainfo.private:
         report(Note(f"{release.manifest.name} is private: clients give its metadata to no magnet; hand on its .torrent."))
     return release if signer is None else sign_release(release, signer)
-
-
-def _unsigned(
-    source: PathLike, name: str | None, cache_dir: PathLike | None, options: PublishOptions | None, report: Report
-) -> Release:
-    from weightswarm.publishing import PublishOptions, prepare_cached, prepare_path
-
-    chosen = options or PublishOptions()
-    label, equals, rest = str(source).partition("=")
-    if equals and _is_name(label):
-        name, source = label, rest
-    path = user_path(source)
-    if is_file(path) or is_folder(path) or looks_like_path(str(source)):
-        if name is None:
-            raise InvalidInput(f"{path} needs a name", hint="say what it is called: --name org/model")
-        return prepare_path(path, name, chosen, report)
-    if not _is_name(str(source)):
-        raise NotFound(
-            f"There is no file or folder {str(source)[:200]}", hint="a model in the cache is named org/model"
-        )
-    if name is not None:
-        raise InvalidInput(f"{source} has its name already", hint="--name is for folders and files")
-    repository, found = ModelCache(cache_root(cache_dir)).resolve(*parse_reference(str(source)))
-    return prepare_cached(repository, found, chosen, report)
 
 
 def seed(
@@ -164,6 +165,7 @@ def seed(
     publish_options: PublishOptions | None = None,
     options: SeedOptions | None = None,
     signer: Signer | None = None,
+    from_hub: str | None = None,
     on_ready: Callable[[list[SeededRelease]], None] = lambda _seeded: None,
     stop: threading.Event | None = None,
     report: Report = silent,
@@ -176,13 +178,24 @@ def seed(
 
     if name is not None and len(sources) > 1:
         raise InvalidInput("One name cannot serve several sources", hint="seed them one by one, or leave --name out")
+    if from_hub is not None and len(sources) > 1:
+        raise InvalidInput("One model of the Hub cannot serve several sources", hint="seed them one by one")
+    chosen = options or SeedOptions()
     releases = [
-        prepare(source, name=name, cache_dir=cache_dir, options=publish_options, signer=signer, report=report)
+        prepare(
+            source,
+            name=name,
+            cache_dir=cache_dir,
+            options=publish_options,
+            signer=signer,
+            from_hub=from_hub,
+            network=chosen.network.network,
+            report=report,
+        )
         for source in sources
     ]
     if len({release.metainfo.info_hash for release in releases}) < len(releases):
         raise InvalidInput("One release is given twice", hint="name each folder or model once")
-    chosen = options or SeedOptions()
     if publish_options is not None:
         # What the user lets a release name now, he named himself; what a fetched torrent names, a stranger did.
         trackers = (*chosen.network.trackers, *publish_options.torrent.trackers)
@@ -407,11 +420,3 @@ def _check_apart(output: Path, source: PathLike) -> None:
     folder = user_path(str(source).partition("=")[2] or source)
     if is_folder(folder) and (output == folder or folder in output.parents):
         raise InvalidInput(f"{output} is in the folder that is published", hint="choose another with --output DIR")
-
-
-def _is_name(text: str) -> bool:
-    try:
-        parse_model_name(text.partition("@")[0])
-    except InvalidInput:
-        return False
-    return True

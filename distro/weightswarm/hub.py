@@ -1,4 +1,4 @@
-"""Where the Hugging Face Hub is, and as whom it is asked: the environment of its own client.
+"""Where the Hugging Face Hub is, as whom it is asked (the environment of its own client), and what it says of files.
 
 `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HOME` and `HF_HUB_DISABLE_IMPLICIT_TOKEN` mean what they mean there.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -14,7 +15,12 @@ from weightswarm.errors import InvalidInput
 from weightswarm.storage import user_path
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+MAX_FILE_SIZE = 2**48
+
 _MAX_TOKEN_FILE = 4096
+_MAX_PATH = 4096
+_GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -32,6 +38,37 @@ class Hub:
     def token_for(self, url: str) -> str | None:
         """Return the token for `url` if it has the endpoint's scheme, host and port; else none."""
         return self.token if _origin(url) == _origin(self.endpoint) else None
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file that the Hub lists. `size` in bytes; `blob_id` is its SHA-256 where it is in LFS, else the SHA-1 of its
+    git blob. `path` is a stranger's word: it is compared and shown, and joined to no folder."""
+
+    path: str
+    size: int
+    blob_id: str
+
+    @classmethod
+    def parse(cls, path: object, size: object, oid: object, sha256: object = None) -> HubFile:
+        """Return what the Hub's fields say; `sha256` is None for a file that is not in LFS. Raises `ValueError`."""
+        if not isinstance(path, str) or not 0 < len(path) <= _MAX_PATH:
+            raise ValueError(f"a path is no text of 1 to {_MAX_PATH:,} characters")
+        if type(size) is not int or not 0 <= size <= MAX_FILE_SIZE:
+            raise ValueError(f"{path[:200]!r} has a size that is no integer from 0 to 2^48")
+        digest, shape = (oid, _GIT_SHA1) if sha256 is None else (sha256, _SHA256)
+        if not isinstance(digest, str) or not shape.fullmatch(digest):
+            raise ValueError(f"{path[:200]!r} has no digest of the right length")
+        return cls(path, size, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class HubListing:
+    """All files of the model `name` at the commit `revision`, as the Hub lists them."""
+
+    name: str
+    revision: str
+    files: tuple[HubFile, ...]
 
 
 def hub_from_environment() -> Hub:

@@ -19,6 +19,7 @@ from weightswarm.cache.records import (
 from weightswarm.cache.removal import prune_staging, remove_revision
 from weightswarm.cache.reuse import find_copies
 from weightswarm.cache.staging import Staging
+from weightswarm.cache.trees import listed_files
 
 __all__ = [
     "CachePlacement",
@@ -36,6 +37,7 @@ __all__ = [
     "find_copies",
     "hold",
     "list_cache",
+    "listed_files",
     "load_record",
     "missing_paths",
     "note_verified",

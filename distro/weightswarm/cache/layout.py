@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.errors import InvalidInput, NotFound
-from weightswarm.manifest import FileEntry, is_revision, parse_model_name
+from weightswarm.manifest import FileEntry, check_path, is_revision, parse_model_name
 from weightswarm.storage import read_regular, user_path
 
 
@@ -84,8 +84,14 @@ class Repository:
 
     def main(self) -> str | None:
         """The revision that `refs/main` names, None when there is none."""
+        return self.ref("main")
+
+    def ref(self, name: str) -> str | None:
+        """The revision that a branch or tag names, as the Hub's client wrote it down; None when there is none."""
+        if check_path(name) is not None:
+            return None
         try:
-            text = read_regular(self.refs / "main", 64).decode("ascii", "replace").strip()
+            text = read_regular(self.refs / name, 64).decode("ascii", "replace").strip()
         except OSError:
             return None
         return text if is_revision(text) else None
@@ -122,8 +128,8 @@ class ModelCache:
         return tuple(found)
 
     def resolve(self, name: str, revision: str | None = None) -> tuple[Repository, str]:
-        """Return a cached model's folder and revision: the one asked for (or its first digits), `refs/main`, or
-        the only one there is. Raises `NotFound`."""
+        """Return a cached model's folder and revision: the one asked for (or its first digits, or a branch or tag of
+        it), `refs/main`, or the only one there is. Raises `NotFound`."""
         repository = self.repository(name)
         revisions = repository.revisions()
         if not revisions:
@@ -132,6 +138,8 @@ class ModelCache:
             matching = [r for r in revisions if r.startswith(revision)] if len(revision) >= 7 else []
             if len(matching) == 1:
                 return repository, matching[0]
+            if (named := repository.ref(revision)) in revisions:
+                return repository, str(named)
             raise NotFound(f"{name} has no revision {revision} in the model cache", hint=_list(revisions))
         main = repository.main()
         if main in revisions:

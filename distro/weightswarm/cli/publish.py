@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weightswarm.cli.completing import complete_places
-from weightswarm.cli.options import TRACKER_SCHEMES, WEB_SEED_SCHEMES, Size, cache_options, option, output_options, urls
+from weightswarm.cli.options import (
+    TRACKER_SCHEMES,
+    WEB_SEED_SCHEMES,
+    Size,
+    cache_options,
+    option,
+    output_options,
+    reach_option,
+    urls,
+)
 from weightswarm.cli.qr import qr_option, show_qr
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import passphrase, read_small, signer_from, signer_options
@@ -37,6 +46,10 @@ def release_options(command: Any) -> Any:
         option("--v1-only", is_flag=True, help="A BitTorrent v1 torrent, not a hybrid."),
         option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="An HTTP folder with the files."),
         option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="A tracker to announce to."),
+        option("--leave-out", multiple=True, metavar="GLOB", help="Files that are no part of the release."),
+        option(
+            "--from-hub", metavar="ORG/MODEL[@REV]", help="Take names, sizes and hashes from the Hub; it must be all."
+        ),
         option("-n", "--name", metavar="ORG/MODEL", help="What the model is called."),
     ):
         command = decorate(command)
@@ -61,6 +74,7 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
         base_revision=options.pop("base"),
         created=created,
         rehash=options.pop("rehash"),
+        leave_out=options.pop("leave_out"),
         torrent=TorrentOptions(
             trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
             web_seeds=urls("--web-seed", options.pop("web_seeds"), WEB_SEED_SCHEMES),
@@ -86,6 +100,7 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
     help="Write an OpenSSF model.sig too, by this private key in PEM (P-256).",
 )
 @release_options
+@reach_option
 @cache_options
 @output_options
 def publish_command(
@@ -95,6 +110,8 @@ def publish_command(
     sums: str | None,
     qr: bool,
     oms_key: str | None,
+    from_hub: str | None,
+    network_choice: str,
     cache_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -107,6 +124,7 @@ def publish_command(
     """
     from weightswarm import api
     from weightswarm.publishing import ModelSigKey
+    from weightswarm.reach import Network
 
     name, release_version = options.pop("name"), options["release_version"]
     model_sig_key = None
@@ -127,6 +145,8 @@ def publish_command(
             options=chosen,
             signer=signer,
             oms_key=model_sig_key,
+            from_hub=from_hub,
+            network=Network(network_choice),
             report=report,
         )
     manifest = published.release.manifest

@@ -48,6 +48,7 @@ def seed_command(
     seed_ratio: float | None,
     advertise: tuple[Any, ...],
     qr: bool,
+    from_hub: str | None,
     cache_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -85,6 +86,7 @@ def seed_command(
                 publish_options=chosen,
                 options=SeedOptions(network, advertise, seed_ratio, seed_time),
                 signer=signer,
+                from_hub=from_hub,
                 on_ready=ready,
                 report=report,
             )

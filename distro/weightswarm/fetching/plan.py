@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from glob import escape as glob_escape
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from weightswarm.cache import Placement, StagedFile, Staging
 from weightswarm.errors import InvalidInput, OutOfSpace
 from weightswarm.formats import code_by_name
 from weightswarm.magnet import FileSelection
-from weightswarm.manifest import FileEntry, Manifest
+from weightswarm.manifest import FileEntry, Manifest, matches_any
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Phase, Progress, Report
 from weightswarm.storage import (
@@ -70,7 +69,7 @@ def select_entries(manifest: Manifest, include: Sequence[str], exclude: Sequence
     chosen = [
         entry
         for entry in manifest.files
-        if (not include or _matches(entry.path, include)) and not _matches(entry.path, exclude)
+        if (not include or matches_any(entry.path, include)) and not matches_any(entry.path, exclude)
     ]
     if not chosen:
         raise InvalidInput(
@@ -88,10 +87,6 @@ def selected_globs(metainfo: Metainfo, selection: FileSelection) -> tuple[str, .
     listed = [index for index, _ in metainfo.v1_spans] or [file.index for file in metainfo.files]
     indices = [index for number, index in enumerate(listed) if index is not None and number in selection]
     return tuple(glob_escape(metainfo.files[index].path) for index in indices)
-
-
-def _matches(path: str, globs: Sequence[str]) -> bool:
-    return any(fnmatchcase(path, f"{glob}*" if glob.endswith("/") else glob) for glob in globs)
 
 
 def sort_out(

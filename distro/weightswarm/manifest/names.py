@@ -27,6 +27,15 @@ def parse_model_name(text: str) -> str:
     return text
 
 
+def is_model_name(text: str) -> bool:
+    """Tell whether `text` is a valid `org/model`."""
+    try:
+        parse_model_name(text)
+    except InvalidInput:
+        return False
+    return True
+
+
 def parse_reference(text: str) -> tuple[str, str | None]:
     """Read `org/model[@revision]`; the revision is None where there is none, or it is `main`."""
     name, _, revision = text.partition("@")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
 
@@ -33,6 +34,11 @@ def is_ignored(path: str) -> bool:
     Version control, this program's own records, the Hub client's bookkeeping, a desktop's droppings.
     """
     return path.rpartition("/")[2] in _IGNORED_NAMES or path in _IGNORED_FOLDERS
+
+
+def matches_any(path: str, globs: Sequence[str]) -> bool:
+    """Tell whether a glob matches the whole path, case and all; one that ends in `/` means the folder."""
+    return any(fnmatchcase(path, f"{glob}*" if glob.endswith("/") else glob) for glob in globs)
 
 
 def check_path(path: str) -> str | None:

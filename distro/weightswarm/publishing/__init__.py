@@ -5,14 +5,13 @@ from weightswarm.publishing.release import (
     PublishOptions,
     Release,
     check_output,
-    prepare_cached,
-    prepare_path,
     sign_release,
     write_release,
 )
 from weightswarm.publishing.resigning import Resigned, sign_published
 from weightswarm.publishing.scanning import Signature, signature_of
 from weightswarm.publishing.signed import ModelSigKey, Signer, model_sig_path, signature_path, signed_version
+from weightswarm.publishing.sources import prepare_source
 
 __all__ = [
     "ModelSigKey",
@@ -24,8 +23,7 @@ __all__ = [
     "check_listed",
     "check_output",
     "model_sig_path",
-    "prepare_cached",
-    "prepare_path",
+    "prepare_source",
     "sign_published",
     "sign_release",
     "signature_of",

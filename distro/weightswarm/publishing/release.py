@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from weightswarm.cache import ReleaseRecord, Repository, load_record, missing_paths
-from weightswarm.errors import ContentMismatch, InvalidManifest, SourceChanged, StorageFailure
-from weightswarm.hashing import FileHashes, TreeHashes, choose_piece_length, digest_file, hash_tree, parse_piece_length
+from weightswarm.errors import InvalidInput, InvalidManifest, SourceChanged, StorageFailure
+from weightswarm.hashing import FileHashes, TreeHashes, choose_piece_length, hash_tree, parse_piece_length
+from weightswarm.hub import HubListing
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.manifest import FileEntry, Manifest, parse_manifest, parse_model_name, parse_revision, with_revision
 from weightswarm.metainfo import (
@@ -24,9 +25,11 @@ from weightswarm.metainfo import (
     with_signature,
 )
 from weightswarm.progress import Note, Phase, Progress, Report, silent
+from weightswarm.publishing.mirroring import check_blob_ids, hold_to_cached_listing, hold_to_listing, leave_out
 from weightswarm.publishing.remembered import now_ns, recall, remember
-from weightswarm.publishing.scanning import Signature, SourceFile, scan, scan_snapshot, signature_of
+from weightswarm.publishing.scanning import Signature, SourceFile, scan, signature_of
 from weightswarm.publishing.signed import Signer, signature_path, usable_signature
+from weightswarm.publishing.snapshots import located, scan_snapshot
 from weightswarm.signing import parse_signature
 from weightswarm.storage import (
     OpenFolder,
@@ -39,7 +42,8 @@ from weightswarm.storage import (
 
 @dataclass(frozen=True, slots=True)
 class PublishOptions:
-    """What a publisher may choose. `piece_length` in bytes, None for the choice by size; `rehash` trusts no memory.
+    """What a publisher may choose. `piece_length` in bytes, None for the choice by size; `rehash` trusts no memory;
+    files that match a glob in `leave_out` are no part of the release.
 
     `revision` names the Hub's commit that the files mirror; without it one is derived from the content. All fields
     but the trackers, web seeds, comment and creation date in `torrent` are under the info-hash.
@@ -54,6 +58,7 @@ class PublishOptions:
     created: str | None = None
     torrent: TorrentOptions = field(default_factory=TorrentOptions)
     rehash: bool = False
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +92,65 @@ class Release:
                 raise SourceChanged(str(location), "changed")
 
 
-def prepare_path(path: Path, name: str, options: PublishOptions, report: Report = silent) -> Release:
-    """Make a release of a folder or file. Raises `NotPublishable`, `NotFound`, `SourceChanged`, `InvalidInput`."""
-    return _prepare(scan(path), parse_model_name(name), options, report)
+def prepare_path(
+    path: Path, name: str, options: PublishOptions, report: Report = silent, listing: HubListing | None = None
+) -> Release:
+    """Make a release of a folder or file. Raises `NotPublishable`, `NotFound`, `SourceChanged`, `InvalidInput`.
+
+    With `listing` it is the Hub's commit, file by file and hash by hash; `ContentMismatch` names what is not.
+    """
+    files = leave_out(scan(path), options.leave_out)
+    if listing is not None:
+        files = hold_to_listing(files, listing, options.leave_out, report)
+        options = _at_commit(options, listing)
+    return _prepare(files, parse_model_name(name), options, report, listing)
 
 
-def prepare_cached(repository: Repository, revision: str, options: PublishOptions, report: Report = silent) -> Release:
+def prepare_cached(
+    repository: Repository,
+    revision: str,
+    options: PublishOptions,
+    report: Report = silent,
+    listing: HubListing | None = None,
+) -> Release:
     """Make a release of a cached snapshot, straight from its blobs, under the snapshot's own revision.
 
-    A complete release that was fetched is seeded as the torrent it came by, so that it joins the same swarm.
+    A complete release that was fetched is seeded as the torrent it came by, so that it joins the same swarm. With
+    `listing` it is the Hub's commit, as `prepare_path` does it.
     """
     record = load_record(repository, revision)
-    as_it_came = replace(options, rehash=False, torrent=_outer(options.torrent)) == PublishOptions(
+    as_it_came = listing is None and replace(options, rehash=False, torrent=_outer(options.torrent)) == PublishOptions(
         torrent=_outer(options.torrent)
     )
     if record is not None and record.torrent is not None and as_it_came and not options.rehash:
         paths = [entry.path for entry in record.manifest.files]
         if not missing_paths(record, paths):
             return _from_record(repository, record, record.torrent, options)
-        report(Note(f"{repository.name}@{revision[:8]} is partial; what is there is published as a release of its own"))
-    files = scan_snapshot(repository, revision)
-    name = repository.name if record is None else record.manifest.name
-    chosen = revision if record is None else None
-    return _prepare(files, name, replace(options, revision=options.revision or chosen), report)
+    files = leave_out(scan_snapshot(repository, revision), options.leave_out)
+    if listing is not None:
+        files = hold_to_listing(files, listing, options.leave_out, report)
+        release = _prepare(files, repository.name, _at_commit(options, listing), report, listing)
+    elif record is None:
+        files = hold_to_cached_listing(files, repository, revision, options.leave_out, report)
+        release = _prepare(files, repository.name, replace(options, revision=options.revision or revision), report)
+    else:
+        # What the Hub's client has completed since is the release that we began to fetch.
+        whole = {(f.path, f.signature.size) for f in files} == {(e.path, e.size) for e in record.manifest.files}
+        if as_it_came and not whole:
+            shown = f"{repository.name}@{revision[:8]}"
+            report(Note(f"{shown} is partial; what is there is published as a release of its own"))
+        chosen = revision if as_it_came and whole else None
+        release = _prepare(files, record.manifest.name, replace(options, revision=options.revision or chosen), report)
+    if record is None or record.torrent is None or release.manifest != record.manifest:
+        return release
+    joins = as_it_came or release.metainfo.info_hash == record.info_hash
+    return _from_record(repository, record, record.torrent, options) if joins else release
+
+
+def _at_commit(options: PublishOptions, listing: HubListing) -> PublishOptions:
+    if options.revision not in (None, listing.revision):
+        raise InvalidInput(f"The Hub's commit is {listing.revision}, not {options.revision}"[:200])
+    return replace(options, revision=listing.revision)
 
 
 def sign_release(release: Release, signer: Signer) -> Release:
@@ -150,7 +191,9 @@ def write_release(release: Release, folder: Path) -> tuple[Path, Path]:
     return manifest, torrent
 
 
-def _prepare(files: list[SourceFile], name: str, options: PublishOptions, report: Report) -> Release:
+def _prepare(
+    files: list[SourceFile], name: str, options: PublishOptions, report: Report, listing: HubListing | None = None
+) -> Release:
     # What is mistyped is said before hours of hashing, not after.
     revision = None if options.revision is None else parse_revision(options.revision)
     base_revision = None if options.base_revision is None else parse_revision(options.base_revision)
@@ -158,6 +201,7 @@ def _prepare(files: list[SourceFile], name: str, options: PublishOptions, report
     total = sum(sizes)
     wanted = choose_piece_length(sizes) if options.piece_length is None else parse_piece_length(options.piece_length)
     hashes = _hash(files, wanted, total, options, report)
+    check_blob_ids(files, hashes.files, listing)
     manifest = Manifest(
         name=name,
         revision="",
@@ -206,30 +250,8 @@ def _hash(
 
 
 def _entry(file: SourceFile, hashed: FileHashes) -> FileEntry:
-    sha256 = hashed.sha256.hex()
-    _check_blob_id(file, sha256)
     root = None if hashed.pieces_root is None else hashed.pieces_root.hex()
-    return FileEntry(file.path, hashed.size, sha256, root, file.blob_id)
-
-
-def _check_blob_id(file: SourceFile, sha256: str) -> None:
-    """The Hub's cache names a blob by its content: one that is named otherwise is damaged, and is not published."""
-    if file.blob_id is None:
-        return
-    found = sha256
-    if len(file.blob_id) == 40:
-        descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            digests = digest_file(descriptor, git_blob=True)
-        finally:
-            os.close(descriptor)
-        found = (digests.git_sha1 if digests else None) or ""
-    if found != file.blob_id:
-        raise ContentMismatch(
-            f"{file.path} in the model cache is damaged: its blob is named {file.blob_id} and hashes to {found}",
-            paths=(file.path,),
-            hint="download that file again; nothing was published",
-        )
+    return FileEntry(file.path, hashed.size, hashed.sha256.hex(), root, file.blob_id)
 
 
 def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, options: PublishOptions) -> Release:
@@ -240,7 +262,7 @@ def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, 
     entries = {entry.path: entry for entry in record.manifest.files}
     revision = record.manifest.revision
     places = ((repository.file(entries[f.path], revision), repository.blob(entries[f.path])) for f in metainfo.files)
-    locations = tuple(found or blob for found, blob in places)
+    locations = located(repository, (found or blob for found, blob in places))
     try:
         signatures = tuple(signature_of(location) for location in locations)
     except OSError as error:

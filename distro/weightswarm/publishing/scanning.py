@@ -1,19 +1,16 @@
-"""Which files a release would have: a folder's, a single file, or a snapshot of the model cache."""
+"""Which files a release would have: a folder's, or a single file. `snapshots` looks into the model cache."""
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightswarm.cache import Repository
 from weightswarm.errors import NotFound, NotPublishable
 from weightswarm.manifest import check_path, check_paths_distinct, is_ignored
 
 MAX_DEPTH = 32
-_BLOB_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +48,12 @@ def scan(path: Path) -> list[SourceFile]:
     if not path.exists():
         raise NotFound(f"There is no file or folder {path}", hint="a model in the cache is named org/model")
     if path.is_file():
-        found = [_source(path, path.name, path.resolve())]
+        found = [source_file(path, path.name, path.resolve())]
     elif path.is_dir():
         found = _scan_folder(path, path.resolve(), "", 0)
     else:
         raise NotPublishable(str(path), "it is neither a file nor a folder")
-    return _checked(path, found)
-
-
-def scan_snapshot(repository: Repository, revision: str) -> list[SourceFile]:
-    """Return the files of a cached snapshot, each at the blob its link names. Raises `NotPublishable`."""
-    snapshot = repository.snapshot(revision)
-    found = []
-    for folder, folders, names in os.walk(snapshot):
-        prefix = Path(folder).relative_to(snapshot)
-        folders[:] = [n for n in folders if not is_ignored((prefix / n).as_posix())]
-        for name in names:
-            path = (prefix / name).as_posix()
-            if is_ignored(path):
-                continue
-            location = Path(folder, name)
-            blob_id = None
-            if location.is_symlink():
-                target = Path(os.path.normpath(Path(folder, os.readlink(location))))
-                if target.parent != repository.blobs:
-                    raise NotPublishable(str(location), "its link leaves the repository's blobs")
-                location = target
-                blob_id = target.name if _BLOB_ID.fullmatch(target.name) else None
-            found.append(_source(location, path, location, blob_id))
-    return _checked(snapshot, found)
+    return checked(path, found)
 
 
 def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[SourceFile]:
@@ -100,7 +74,7 @@ def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[Sour
         elif entry.is_dir():
             found += _scan_folder(location, root, f"{path}/", depth + 1)
         else:
-            found.append(_source(location, path, location))
+            found.append(source_file(location, path, location))
     return found
 
 
@@ -117,10 +91,11 @@ def _linked(link: Path, path: str, root: Path) -> SourceFile:
         )
     if target.is_dir():
         raise NotPublishable(str(link), "it is a link to a folder")
-    return _source(link, path, target)
+    return source_file(link, path, target)
 
 
-def _source(shown: Path, path: str, location: Path, blob_id: str | None = None) -> SourceFile:
+def source_file(shown: Path, path: str, location: Path, blob_id: str | None = None) -> SourceFile:
+    """Return the regular file at `location` as `path` of a release. Raises `NotPublishable` that names `shown`."""
     try:
         status = os.stat(location)
     except OSError as error:
@@ -136,7 +111,8 @@ def _source(shown: Path, path: str, location: Path, blob_id: str | None = None) 
     return SourceFile(path, location, signature, blob_id)
 
 
-def _checked(root: Path, files: list[SourceFile]) -> list[SourceFile]:
+def checked(root: Path, files: list[SourceFile]) -> list[SourceFile]:
+    """Return files in torrent order. Raises `NotPublishable` when they hold no bytes, or two paths mean one file."""
     if not any(file.signature.size for file in files):
         raise NotPublishable(str(root), "it holds no bytes")
     if collision := check_paths_distinct(file.path for file in files):

@@ -48,37 +48,58 @@ class Validators:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A document's bytes, None for one that has not changed, and its validators."""
+    """A document's bytes, None for one that has not changed, its validators, and the URL of the page after it
+    (`Link: <…>; rel="next"`, RFC 8288)."""
 
     body: bytes | None
     validators: Validators
+    next_url: str | None = None
 
 
 class HttpFailure(Exception):
     """No document. `passing` when another time might bring one; `timed_out` when time ran out.
 
-    `wait` is how many seconds the server asked us to let pass.
+    `wait` is how many seconds the server asked us to let pass; `status` and `code` are what it answered, the code being
+    the Hub's own word for it.
     """
 
     def __init__(
-        self, reason: str, *, passing: bool = False, timed_out: bool = False, wait: float | None = None
+        self,
+        reason: str,
+        *,
+        passing: bool = False,
+        timed_out: bool = False,
+        wait: float | None = None,
+        status: int = 0,
+        code: str = "",
     ) -> None:
         super().__init__(reason)
+        self.status = status
+        self.code = code
         self.passing = passing or timed_out
         self.timed_out = timed_out
         self.wait = wait
 
 
-def get(url: str, *, limit: int, seconds: float, network: Network, known: Validators | None = None) -> Answer:
+def get(
+    url: str,
+    *,
+    limit: int,
+    seconds: float,
+    network: Network,
+    known: Validators | None = None,
+    token: str | None = None,
+) -> Answer:
     """Return the document at `url`, of `limit` bytes at most, within `seconds` for all tries together.
 
-    With `known`, a server may answer that nothing changed. Raises `HttpFailure`.
+    With `known`, a server may answer that nothing changed. `token` is sent to `url` itself and to nowhere that it
+    redirects to (RFC 6750). Raises `HttpFailure`.
     """
     deadline = time.monotonic() + seconds
     attempt = 1
     while True:
         try:
-            return _follow(url, limit, deadline, network, known or Validators())
+            return _follow(url, limit, deadline, network, known or Validators(), token)
         except HttpFailure as failure:
             wait = _BACK_OFF * 2 ** (attempt - 1) if failure.wait is None else failure.wait
             if not failure.passing or attempt == TRIES or wait > MAX_WAIT or time.monotonic() + wait >= deadline:
@@ -87,7 +108,7 @@ def get(url: str, *, limit: int, seconds: float, network: Network, known: Valida
             attempt += 1
 
 
-def _follow(url: str, limit: int, deadline: float, network: Network, known: Validators) -> Answer:
+def _follow(url: str, limit: int, deadline: float, network: Network, known: Validators, token: str | None) -> Answer:
     # Costs a tenth of a second to load, and few fetches need it.
     import requests
     import urllib3
@@ -105,8 +126,17 @@ def _follow(url: str, limit: int, deadline: float, network: Network, known: Vali
             named = _judged(url, first, network)
             with guarded_session(network, named=named, deadline=deadline) as session:
                 silence = max(0.05, min(_SILENCE_SECONDS, deadline - time.monotonic()))
-                with session.get(url, headers=headers, stream=True, timeout=silence, allow_redirects=False) as response:
+                with session.get(
+                    url,
+                    headers=headers,
+                    # As a header alone a password from ~/.netrc would take its place.
+                    auth=None if token is None else _Bearer(token),
+                    stream=True,
+                    timeout=silence,
+                    allow_redirects=False,
+                ) as response:
                     if response.is_redirect:
+                        token = None
                         url = _redirected(url, response.headers["Location"])
                         continue
                     return _answer(response, limit, deadline, known)
@@ -116,6 +146,17 @@ def _follow(url: str, limit: int, deadline: float, network: Network, known: Vali
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise _failure(error, deadline) from error
     raise HttpFailure(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+@dataclass(frozen=True, slots=True)
+class _Bearer:
+    """Signs a request with a token."""
+
+    token: str
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
 
 
 def _endpoint(url: str) -> Endpoint:
@@ -166,10 +207,14 @@ def _answer(response: requests.Response, limit: int, deadline: float, known: Val
         wait = _retry_after(response.headers.get("Retry-After"))
         later = f", and wants to be asked again in {wait:,.0f} s" if wait is not None and wait > MAX_WAIT else ""
         raise HttpFailure(
-            f"it answered {status} {(response.reason or '')[:80]}{later}", passing=status in _PASSING, wait=wait
+            f"it answered {status} {(response.reason or '')[:80]}{later}",
+            passing=status in _PASSING,
+            wait=wait,
+            status=status,
+            code=response.headers.get("X-Error-Code", "")[:80],
         )
     validators = Validators(_validator(response.headers.get("ETag")), _validator(response.headers.get("Last-Modified")))
-    return Answer(_body(response, limit, deadline), validators)
+    return Answer(_body(response, limit, deadline), validators, response.links.get("next", {}).get("url"))
 
 
 def _body(response: requests.Response, limit: int, deadline: float) -> bytes:
