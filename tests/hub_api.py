@@ -218,6 +218,9 @@ def serving_hub(repos: Mapping[str, HubRepo]) -> Iterator[HubStub]:
         daemon_threads = True
         block_on_close = False
 
+        def handle_error(self, request: object, client_address: object) -> None:
+            """Who has heard enough hangs up."""
+
     with Server(("127.0.0.1", 0), Handler) as server:
         hub = HubStub(f"http://127.0.0.1:{server.server_port}", dict(repos))
         thread = Thread(target=server.serve_forever, args=(0.02,), daemon=True)
