@@ -247,7 +247,7 @@ def test_at_loopback_no_hub_but_one_on_this_machine_is_asked(
 
 
 def test_the_token_opens_a_private_model_and_is_sent_nowhere_else(
-    here: CommandLineHere, stub: HubStub, folder: Path, tmp_path: Path
+    here: CommandLineHere, stub: HubStub, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub.repos[NAME] = HubRepo(FILES, token="hf_secret")
     stub.page = 2
@@ -274,7 +274,8 @@ def test_the_token_opens_a_private_model_and_is_sent_nowhere_else(
         )
         here.ok("publish", folder, "--from-hub", NAME, HF_TOKEN="hf_secret")
         assert other.asked == []
-        (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password other\n")
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         stub.asked.clear()
         list_hub_files(NAME, "main", hub=Hub(stub.url, "hf_secret"), network=Network.LAN)
         assert {each.authorization for each in stub.asked} == {"Bearer hf_secret"}

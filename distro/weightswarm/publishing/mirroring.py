@@ -45,8 +45,9 @@ def hold_to_listing(
             wrong[path] = f"{size:,} bytes, not {chosen[path].size:,}"
     if wrong:
         raise _differs(listing, wrong, "name what the release shall be without with --leave-out; nothing was published")
-    if len(chosen) < len(wanted):
-        report(Note(f"{len(chosen):,} of the Hub's {len(wanted):,} files: another release than that of all of them"))
+    if without := sorted(wanted.keys() - chosen.keys()):
+        told = f"{len(chosen):,} of the Hub's {len(wanted):,} files: another release than that of all of them"
+        report(Note(f"{told} (without {_named(without)})"))
     return [replace(file, blob_id=chosen[file.path].blob_id) for file in files]
 
 
