@@ -153,7 +153,8 @@ def prepare(
         report=report,
     )
     if release.metainfo.private:
-        report(Note(f"{release.manifest.name} is private: clients give its metadata to no magnet; hand on its .torrent."))
+        name = release.manifest.name
+        report(Note(f"{name} is private: clients give its metadata to no magnet; hand on its .torrent."))
     return release if signer is None else sign_release(release, signer)
 
 
