@@ -27,8 +27,9 @@ from weightswarm.errors import NetworkFailure
 from weightswarm.metainfo import bdecode, bencode
 from weightswarm.reach import Network
 from weightswarm.registry import download_metainfo
-from weightswarm.swarm import relay, upstream
-from weightswarm.swarm.upstream import Limits
+from weightswarm.swarm import relay
+from weightswarm.webseed import Limits, upstream
+from weightswarm.webseed import watched as watching
 
 MAX_MEMORY = 256 * MIB
 TIMEOUT = 2.0
@@ -146,7 +147,7 @@ def test_all_of_them_at_once_do_not_hold_up_an_honest_peer(
 
 def test_what_trickles_is_no_progress(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a byte now and then would keep a fetch alive for ever."""
-    monkeypatch.setattr(upstream, "_SLOW_SECONDS", 2.0)
+    monkeypatch.setattr(watching, "SLOW_SECONDS", 2.0)
     source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
     started = time.monotonic()
 

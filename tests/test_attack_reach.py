@@ -32,7 +32,7 @@ from weightswarm.registry import download_metainfo
 from weightswarm.swarm.filtering import MAX_OPENED, AddressFilter
 from weightswarm.swarm.network import MAX_PEERS, MAX_TRACKERS, MAX_WEB_SEEDS, NetworkOptions, Sieve
 from weightswarm.swarm.resolving import MAX_THREADS, Resolver
-from weightswarm.swarm.upstream import Failed, Limits, Upstream
+from weightswarm.webseed import Failed, Limits, Upstream
 
 OUTSIDE = "203.0.113.9"
 """Stands for the rest of the world: a documentation address (RFC 5737), which nothing of ours treats as special."""

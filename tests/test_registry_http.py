@@ -261,7 +261,7 @@ def test_a_server_may_have_us_wait_a_little_but_not_long() -> None:
                 remote(server).releases()
             assert len(server.asked) == 1
     for odd in ("-1", "soon", "1e9", "9" * 100, "٣"):
-        assert client._retry_after(odd) is None
+        assert client.retry_after(odd) is None
 
 
 # --- too much --------------------------------------------------------------------------------------------------------

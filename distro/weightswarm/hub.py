@@ -37,7 +37,11 @@ class Hub:
 
     def token_for(self, url: str) -> str | None:
         """Return the token for `url` if it has the endpoint's scheme, host and port; else none."""
-        return self.token if _origin(url) == _origin(self.endpoint) else None
+        return self.token if self.owns(url) else None
+
+    def owns(self, url: str) -> bool:
+        """Tell whether `url` has the endpoint's scheme, host and port."""
+        return _origin(url) == _origin(self.endpoint)
 
 
 @dataclass(frozen=True, slots=True)

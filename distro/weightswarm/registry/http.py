@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -21,6 +20,7 @@ from weightswarm.reach import (
     split_url,
 )
 from weightswarm.version import __version__
+from weightswarm.webseed import retry_after
 
 if TYPE_CHECKING:
     import requests
@@ -204,7 +204,7 @@ def _answer(response: requests.Response, limit: int, deadline: float, known: Val
     if status == 304 and known != Validators():
         return Answer(None, known)
     if status != 200:
-        wait = _retry_after(response.headers.get("Retry-After"))
+        wait = retry_after(response.headers.get("Retry-After"))
         later = f", and wants to be asked again in {wait:,.0f} s" if wait is not None and wait > MAX_WAIT else ""
         raise HttpFailure(
             f"it answered {status} {(response.reason or '')[:80]}{later}",
@@ -257,21 +257,6 @@ def _inflated(decoder: zlib._Decompress, part: bytes, limit: int) -> bytes:
 def _validator(text: str | None) -> str | None:
     fits = text is not None and len(text) <= _MAX_VALIDATOR and text.isascii() and text.isprintable()
     return text if fits else None
-
-
-def _retry_after(text: str | None) -> float | None:
-    if text is None or len(text) > 80:
-        return None
-    if text.strip().isdigit() and text.isascii():
-        return float(text)
-    from email.utils import parsedate_to_datetime
-
-    try:
-        when = parsedate_to_datetime(text)
-        when = when if when.tzinfo else when.replace(tzinfo=UTC)
-        return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
-        return None
 
 
 def _failure(error: Exception, deadline: float) -> HttpFailure:

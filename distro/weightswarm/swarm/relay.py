@@ -14,16 +14,17 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from weightswarm.reach import Network
-from weightswarm.swarm.upstream import Failed, Limits, Misbehaved, Upstream
+from weightswarm.webseed import MAX_WAIT, Failed, Limits, Misbehaved, Upstream, in_folder, is_hub_folder
 
 MAX_CONNECTIONS = 32
 _MAX_REQUEST = 16 * 1024
 _SEND_SECONDS = 60.0
 _MAX_PAUSE = 60.0
 _MAX_BREAKS = 5
+_MAX_DENIALS = 3
 _ACCEPT_PAUSE = 0.1
 _MAX_ACCEPT_FAILURES = 600
 _REQUEST = re.compile(rb"GET /([0-9a-f]{32})/([0-9]{1,9})(/[!->@-~]*)? HTTP/1\.1\r\n")
@@ -36,15 +37,20 @@ class _WebSeed:
     left_out: bool = False
     failures: int = 0
     breaks: int = 0
+    denials: int = 0
     not_before: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Relay:
-    """Listens from the first web seed on. `address` is where; `complaints` tells what was left out, and why."""
+    """Listens from the first web seed on. `address` is where; `complaints` tells what was left out, and why.
+
+    `passed` counts the bytes that web seeds gave.
+    """
 
     def __init__(self, network: Network, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
+        self.passed = 0
         # Outside loopback the session's address filter lets this one address of 127/8 through, which nobody can guess.
         host = "127.0.0.1" if network is Network.LOOPBACK else f"127.{_byte()}.{_byte()}.{_byte()}"
         self.address = host
@@ -66,7 +72,8 @@ class Relay:
         if number == len(self._web_seeds):
             self._web_seeds.append(_WebSeed(url))
         # BEP 19: to a URL that ends in a slash the torrent's names are appended, and to every one of a folder's.
-        slash = "/" if urlsplit(url).path.endswith("/") or not urlsplit(url).path else ""
+        path = urlsplit(url).path
+        slash = "/" if path.endswith("/") or not path or is_hub_folder(url) else ""
         return f"http://{self.address}:{self._listener.getsockname()[1]}/{self._token}/{number}{slash}"
 
     def complaints(self) -> list[str]:
@@ -115,7 +122,7 @@ class Relay:
     # --- what connections ask of it ------------------------------------------------------------------------------
 
     def upstream(self) -> Upstream:
-        return Upstream(self._limits)
+        return Upstream(self.limits)
 
     def find(self, token: bytes, number: int) -> _WebSeed | None:
         known = secrets.compare_digest(token, self._token.encode()) and number < len(self._web_seeds)
@@ -126,6 +133,10 @@ class Relay:
             first, web_seed.left_out = not web_seed.left_out, True
         if first:
             self._complaints.put(f"The web seed {web_seed.url[:200]} is left out: {reason}")
+
+    def count(self, size: int) -> None:
+        with self._lock:
+            self.passed += size
 
     def forget(self, connection: _Connection) -> None:
         with self._lock:
@@ -189,7 +200,8 @@ class _Connection:
                     self._client.sendall(_head(first, last))
                 else:
                     self._client.sendall(part)
-            web_seed.failures = web_seed.breaks = 0
+                    self._relay.count(len(part))
+            web_seed.failures = web_seed.breaks = web_seed.denials = 0
         except Misbehaved as error:
             self._relay.leave_out(web_seed, str(error))
             return not begun and self._refuse(404, _MAX_PAUSE)
@@ -201,7 +213,12 @@ class _Connection:
             if web_seed.breaks >= _MAX_BREAKS:
                 # What trickles looks like progress; it may not keep a fetch alive for ever.
                 self._relay.leave_out(web_seed, f"{_MAX_BREAKS} times in a row {error}")
-            pause = min(_MAX_PAUSE, 2.0**web_seed.failures)
+            web_seed.denials += error.status in (401, 403)
+            if web_seed.denials >= _MAX_DENIALS:
+                self._relay.leave_out(web_seed, str(error))
+            if (error.wait or 0) > MAX_WAIT:
+                self._relay.leave_out(web_seed, f"{error}, and wants to be left alone for {error.wait:,.0f} seconds")
+            pause = max(min(_MAX_PAUSE, 2.0**web_seed.failures), error.wait or 0)
             web_seed.not_before = time.monotonic() + pause
             return not begun and self._refuse(503, pause)
         return True
@@ -218,13 +235,11 @@ def _head(first: int, last: int) -> bytes:
 
 
 def _target(base: str, rest: str) -> str:
-    """Return where the file is: the web seed's URL, and after it what libtorrent appended."""
-    parts = urlsplit(base)
-    path = quote(parts.path, safe="/%:@!$&'()*+,;=~") or "/"
-    if rest:
-        path = path.rstrip("/") + rest
-    query = quote(parts.query, safe="/%:@!$&'()*+,;=~?")
-    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+    """Return where the file is: the web seed's URL, and after it what libtorrent appended, the torrent's name first."""
+    if is_hub_folder(base):
+        name, slash, path = rest[1:].partition("/")
+        rest = f"/{path if slash else name}"
+    return in_folder(base, rest)
 
 
 def _byte() -> int:

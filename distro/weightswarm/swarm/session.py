@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -25,7 +25,7 @@ from weightswarm.swarm.relay import Relay
 from weightswarm.swarm.resolving import Resolver, literal
 from weightswarm.swarm.settings import make_session
 from weightswarm.swarm.torrent import Torrent, lay_out, own_files
-from weightswarm.swarm.upstream import Limits
+from weightswarm.webseed import limits_for
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
@@ -56,7 +56,7 @@ class Swarm:
         self.options = options
         self._notice = notice
         self._sieve = Sieve(options)
-        self._relay = Relay(options.network, Limits(options.network, options.named_endpoints))
+        self._relay = Relay(options.network, limits_for(options.network, options.named_endpoints))
         self._filter = AddressFilter(options.network, self._relay.address)
         self._session = make_session(options, self._filter.rules)
         self._peer_id = self._session.get_settings()["peer_fingerprint"].encode()
@@ -111,6 +111,17 @@ class Swarm:
     def port(self) -> int:
         """The TCP port that peers can reach, 0 when it does not listen."""
         return self._session.listen_port()
+
+    @property
+    def from_web_seeds(self) -> int:
+        """Bytes that web seeds gave so far, to all torrents."""
+        return self._relay.passed
+
+    def name_web_seeds(self, urls: Iterable[str]) -> None:
+        """Take note of web seeds that the user himself named, besides those in the options."""
+        self.options = replace(self.options, web_seeds=(*self.options.web_seeds, *urls))
+        self._sieve.options = self.options
+        self._relay.limits = limits_for(self.options.network, self.options.named_endpoints)
 
     def dht_nodes(self) -> int:
         """Return how many DHT nodes are known, 0 when the DHT is off."""
