@@ -39,6 +39,7 @@ from weightswarm.registry import (
 )
 from weightswarm.registry import http as client
 from weightswarm.registry.remote import registry_url
+from weightswarm.webseed import retry_after
 
 NAME = "org/model"
 INDEX = "/index.json"
@@ -261,7 +262,7 @@ def test_a_server_may_have_us_wait_a_little_but_not_long() -> None:
                 remote(server).releases()
             assert len(server.asked) == 1
     for odd in ("-1", "soon", "1e9", "9" * 100, "٣"):
-        assert client.retry_after(odd) is None
+        assert retry_after(odd) is None
 
 
 # --- too much --------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class ScriptedSwarm:
 
     peer_id = b"me"
     status = TorrentStatus()
+    from_web_seeds = 0
 
     def __init__(self, file: Path, *, anew: bool) -> None:
         self.file = file

@@ -13,7 +13,6 @@ from weightswarm.cli.completing import complete_sources
 from weightswarm.cli.loading import loading_of
 from weightswarm.cli.options import (
     TRACKER_SCHEMES,
-    WEB_SEED_SCHEMES,
     cache_options,
     network_from,
     network_options,
@@ -23,6 +22,7 @@ from weightswarm.cli.options import (
     registry_options,
     source_text,
     urls,
+    web_seed_urls,
 )
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import model_sig_from, model_sig_options, public_key, read_small
@@ -60,7 +60,10 @@ _MAX_MANIFEST = 128 * 1024 * 1024
 @option("--allow-older", is_flag=True, help="Take a version below one that was seen.")
 @option("--allow-expired", is_flag=True, help="Take a signature that has expired.")
 @option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="Another tracker to ask.")
-@option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="Another HTTP folder with the files.")
+@option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL|hub",
+        help="Another HTTP folder with the files; `hub`: the release's own at the Hugging Face Hub.")  # fmt: skip
+@option("--http-only", is_flag=True,
+        help="From web seeds alone, without BitTorrent: no peers, nothing listens.")  # fmt: skip
 @option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
         help="Give up after this long without metadata or progress.")  # fmt: skip
 @model_sig_options
@@ -102,13 +105,15 @@ def fetch_command(
         trust=None if trust is None else public_key(trust),
         network=network,
         trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
-        web_seeds=urls("--web-seed", options.pop("web_seeds"), WEB_SEED_SCHEMES),
+        web_seeds=web_seed_urls(options.pop("web_seeds")),
         **options,
     )
     if keep_seeding and local_dir is not None:
         raise click.UsageError("--seed serves the cache, and --local-dir places nothing there")
     if not keep_seeding:
         _refuse_limits_of_seeding()
+    if keep_seeding and chosen.http_only:
+        raise click.UsageError("--seed gives to peers by BitTorrent, and --http-only is for where there is none")
     text = source_text(source)
     with reporting(quiet) as report:
         if dry_run:
@@ -158,6 +163,8 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
             "complete": result.complete,
             "size": result.size,
             "downloaded": result.downloaded,
+            "from_web_seeds": result.from_web_seeds,
+            "from_peers": result.downloaded - result.from_web_seeds,
             "reused": result.reused,
             "signature": asdict(result.standing),
             "files": loading.files,
@@ -171,7 +178,7 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
             click.echo(f"Already here, verified {when}; to verify it now: weightswarm verify {result.name}", err=True)
         else:
             reused = f", {size_text(result.reused)} reused" if result.reused else ""
-            came = f"{size_text(result.downloaded)} downloaded{reused}"
+            came = f"{size_text(result.downloaded)} downloaded{_ways(result)}{reused}"
             click.echo(f"Verified {result.name}@{result.revision[:8]}: {came}", err=True)
         if loading.line is not None:
             click.echo(f"Load it with: {printable(loading.line)}", err=True)
@@ -184,6 +191,14 @@ def _refuse_limits_of_seeding() -> None:
     for name in ("seed_time", "seed_ratio"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --seed")
+
+
+def _ways(result: FetchResult) -> str:
+    """Say which way the bytes came, where any came from a web seed."""
+    web, peers = result.from_web_seeds, result.downloaded - result.from_web_seeds
+    if not web:
+        return ""
+    return f" ({size_text(web)} from web seeds, {size_text(peers)} from peers)" if peers else " from web seeds"
 
 
 def _seed(

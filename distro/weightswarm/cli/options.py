@@ -22,6 +22,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 TRACKER_SCHEMES = ("udp", "http", "https", "ws", "wss")
 WEB_SEED_SCHEMES = ("http", "https")
+HUB = "hub"
+"""Stands for the release's own folder at the Hugging Face Hub, where web seeds are named."""
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 _SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmg]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
 
@@ -183,3 +185,9 @@ def urls(option_name: str, given: tuple[str, ...], schemes: tuple[str, ...]) -> 
         if scheme.lower() not in schemes or not separator or not rest or not url.isprintable() or " " in url:
             raise click.UsageError(f"{option_name} {url!r} is no {', '.join(schemes)} URL")
     return tuple(dict.fromkeys(given))
+
+
+def web_seed_urls(given: tuple[str, ...]) -> tuple[str, ...]:
+    """As `urls` of `--web-seed`; the word `hub` is one too."""
+    known = set(urls("--web-seed", tuple(url for url in given if url != HUB), WEB_SEED_SCHEMES))
+    return tuple(dict.fromkeys(url for url in given if url == HUB or url in known))

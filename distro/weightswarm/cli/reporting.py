@@ -89,7 +89,7 @@ class _Bars:
         if event.total:
             bar.total = event.total
         if event.phase is Phase.DOWNLOADING:
-            bar.set_postfix_str(_peers(event.peers), refresh=False)
+            bar.set_postfix_str(event.note or _peers(event.peers), refresh=False)
         bar.update(event.done - bar.n)
         if event.done >= event.total:
             bar.refresh()
@@ -162,7 +162,7 @@ def _sentence(event: Progress) -> str:
         )
     text = f"{title}: {size_text(event.done)} of {size_text(event.total)}"
     if event.phase is Phase.DOWNLOADING:
-        text += f", {size_text(event.download_rate)}/s, {_peers(event.peers)}"
+        text += f", {size_text(event.download_rate)}/s, {event.note or _peers(event.peers)}"
     return text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from weightswarm.errors import WeightswarmError
+from weightswarm.errors import ContentMismatch, WeightswarmError
 from weightswarm.magnet import InfoHash, MagnetLink
 from weightswarm.metainfo import Metainfo, parse_metainfo
 from weightswarm.progress import Note, Report
@@ -24,7 +24,7 @@ class ExactSource:
     """
 
     def __init__(self, magnet: MagnetLink, *, network: Network, report: Report) -> None:
-        self._urls = tuple(dict.fromkeys((*magnet.exact_sources, *magnet.acceptable_sources)))[:MOST_URLS]
+        self._urls = torrent_urls(magnet)
         self._info_hash = magnet.info_hash
         self._network = network
         self._report = report
@@ -47,15 +47,25 @@ class ExactSource:
     def _ask(self) -> None:
         for url in self._urls:
             try:
-                data = download_metainfo(url, timeout=SECONDS, network=self._network, named=False)
-                metainfo = parse_metainfo(data)
+                self._answers.put(torrent_at(url, self._info_hash, self._network))
             except WeightswarmError as error:
                 self._answers.put(str(error))
-                continue
-            if _is(metainfo.info_hash, self._info_hash):
-                self._answers.put(metainfo)
+            else:
                 return
-            self._answers.put(f"{url} has another torrent than the magnet's")
+
+
+def torrent_urls(magnet: MagnetLink) -> tuple[str, ...]:
+    """Return the URLs by which a link names its torrent, as many as are asked."""
+    return tuple(dict.fromkeys((*magnet.exact_sources, *magnet.acceptable_sources)))[:MOST_URLS]
+
+
+def torrent_at(url: str, info_hash: InfoHash, network: Network) -> Metainfo:
+    """Return the torrent at a URL that a stranger named. Raises `NetworkFailure`, `InvalidMetainfo`, and
+    `ContentMismatch` for another torrent than the one of `info_hash`."""
+    metainfo = parse_metainfo(download_metainfo(url, timeout=SECONDS, network=network, named=False))
+    if not _is(metainfo.info_hash, info_hash):
+        raise ContentMismatch(f"{url} has another torrent than the magnet's")
+    return metainfo
 
 
 def _is(found: InfoHash, wanted: InfoHash) -> bool:

@@ -26,9 +26,19 @@ from weightswarm.cache import (
 from weightswarm.errors import InvalidInput, Untrusted, WeightswarmError
 from weightswarm.fetching.agreeing import agreed_manifest
 from weightswarm.fetching.code import announce_code, check_contents
+from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.options import FetchOptions, FetchResult
-from weightswarm.fetching.plan import FetchPlan, PlannedFile, check_space, select_entries, selected_globs, sort_out
+from weightswarm.fetching.over_http import ask_exact_sources, name_hub_folder
+from weightswarm.fetching.plan import (
+    FetchPlan,
+    check_space,
+    planned,
+    select_entries,
+    selected_globs,
+    sort_out,
+    unhashed,
+)
 from weightswarm.fetching.source import (
     Wanted,
     kept_metainfo,
@@ -47,7 +57,7 @@ from weightswarm.progress import Note, Report, silent
 from weightswarm.registry import Registry
 from weightswarm.signing import OMS_FILE
 from weightswarm.storage import user_path
-from weightswarm.swarm import Swarm
+from weightswarm.swarm import NetworkOptions, Swarm
 from weightswarm.trusting import UNSIGNED, Leave, TrustStore
 from weightswarm.verifying import Expectation
 
@@ -71,7 +81,7 @@ def fetch_source(
     wanted = resolve_source(
         source, registries=registries, cache=cache, timeout=options.timeout, network=reach, report=report
     )
-    if not options.trackers:
+    if not options.trackers and not options.http_only:
         wanted = with_public_trackers(wanted, reach, report)
     return _Fetch(wanted, cache, options, trust_store, report).run(dry_run)
 
@@ -103,6 +113,7 @@ class _Fetch:
             self.wanted = without_public_trackers(self.wanted, metainfo)
             self._select(metainfo)
             manifest = agreed_manifest(self.wanted, self.options, metainfo, self.report)
+            self.options = name_hub_folder(self.options, manifest)
             self._vouched = self._vouch(manifest, metainfo, keep=not dry_run)
             if manifest is not None and self.options.model_sig is not None and self.options.model_sig.signature:
                 # Given from outside, it is known before the first byte of payload.
@@ -190,6 +201,8 @@ class _Fetch:
         kept = kept_metainfo(Staging(self._staging_parent(), info_hash).load_metainfo(), info_hash)
         if kept is not None:
             return kept
+        if self.options.http_only:
+            return ask_exact_sources(self.wanted.magnet, self.options.network.network, self.report)
         metainfo, self.peers = ask_swarm(
             self._open_swarm(),
             self._magnet(),
@@ -211,11 +224,14 @@ class _Fetch:
             web_seeds=tuple(dict.fromkeys((*magnet.web_seeds, *self.options.web_seeds))),
         )
 
+    @property
+    def _network(self) -> NetworkOptions:
+        given = self.options
+        return network_for(self.wanted, given.network, trackers=given.trackers, web_seeds=given.web_seeds)
+
     def _open_swarm(self) -> Swarm:
         if self._swarm is None:
-            given = self.options
-            network = network_for(self.wanted, given.network, trackers=given.trackers, web_seeds=given.web_seeds)
-            self._swarm = self._stack.enter_context(Swarm(network, lambda text: self.report(Note(text))))
+            self._swarm = self._stack.enter_context(Swarm(self._network, lambda text: self.report(Note(text))))
         return self._swarm
 
     @property
@@ -268,16 +284,11 @@ class _Fetch:
 
     def _plan(self, metainfo: Metainfo, manifest: Manifest | None) -> FetchPlan:
         if manifest is None:
-            files = tuple(PlannedFile(FileEntry(f.path, f.size, "", f.pieces_root), "download") for f in metainfo.files)
             name = self._name(metainfo)
-            return FetchPlan(name, "", self.cache.repository(name).snapshots, files, UNSIGNED)
+            return FetchPlan(name, "", self.cache.repository(name).snapshots, unhashed(metainfo), UNSIGNED)
         placement = self._placement(metainfo, manifest)
         entries = self._selected(manifest)
-        copies = find_copies(self.cache, entries)
-        files = tuple(
-            PlannedFile(e, "here" if placement.held(e) else "reuse" if copies.get(e.sha256) else "download")
-            for e in entries
-        )
+        files = planned(entries, placement, find_copies(self.cache, entries))
         standing = UNSIGNED if self._vouched is None else self._vouched.standing
         return FetchPlan(self._name(metainfo), manifest.revision, placement.target, files, standing)
 
@@ -294,14 +305,14 @@ class _Fetch:
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
             kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
             reused = sum(entry.size for entry in entries if entry.path in staged)
-            received, torrent = 0, metainfo.data
+            received, by_http, torrent = 0, 0, metainfo.data
             if missing:
                 check_space(placement, staging, missing)
                 wanted = {entry.path: Expectation.of(entry) for entry in missing}
                 transfer = self._transfer(metainfo, wanted, staging)
                 torrent = transfer.run(self._magnet(), self.peers)
                 staged.update(staged_files(transfer))
-                received = transfer.received
+                received, by_http = transfer.received, transfer.from_web_seeds
             here = tuple(entry.path for entry in kept)
             located = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
             located |= {path: file.path for path, file in staged.items()}
@@ -317,18 +328,19 @@ class _Fetch:
                 record = load_record(placement.repository, manifest.revision)
                 whole = record is not None and record.complete
             name = self._name(metainfo)
-            return self._result(placement.target, name, manifest, whole, downloaded=received, reused=reused)
+            done = self._result(placement.target, name, manifest, whole, downloaded=received, reused=reused)
+            return replace(done, from_web_seeds=by_http)
 
-    def _transfer(self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging) -> Transfer:
+    def _transfer(
+        self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging
+    ) -> Transfer | HttpTransfer:
         expectations = {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted}
-        return Transfer(
-            self._open_swarm(),
-            metainfo,
-            expectations,
-            staging,
-            timeout=self.options.timeout,
-            report=self.report,
-        )
+        timeout, report = self.options.timeout, self.report
+        if self.options.http_only:
+            return HttpTransfer(self._network, metainfo, expectations, staging, timeout=timeout, report=report)
+        swarm = self._open_swarm()
+        swarm.name_web_seeds(self._network.web_seeds)
+        return Transfer(swarm, metainfo, expectations, staging, timeout=timeout, report=report)
 
     def _fetch_on_trust(self, metainfo: Metainfo) -> FetchResult:
         """Fetch a torrent that has no manifest, check every piece ourselves, and write the manifest it gives."""
@@ -357,7 +369,8 @@ class _Fetch:
             self._vouch_again(None, metainfo)
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard(file.path for file in metainfo.files)
-            return self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
+            done = self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
+            return replace(done, from_web_seeds=transfer.from_web_seeds)
 
     def _check_model_sig(self, manifest: Manifest, carried: Path | None) -> None:
         """Hold the release against the `model.sig` that the user demands; the one it carries has been hashed."""

@@ -21,8 +21,9 @@ class FetchOptions:
     torrent must agree with, `signature` a minisign signature of it. `trust_magnet` lets a torrent without a manifest
     through, on its pieces' word. `trust` is a key that the user accepts for this release: its name is then pinned.
     `allow_older` and `allow_expired` take on a version below one seen before, a signature that has expired.
-    `model_sig` is what an OpenSSF signature must be. `only_safe` refuses files that may run code when they are loaded;
-    `allow_malformed` takes weights that break their own format.
+    `http_only` takes payload from web seeds alone, without any session; among `web_seeds` the word `hub` means the
+    release's folder at the Hugging Face Hub. `model_sig` is what an OpenSSF signature must be. `only_safe` refuses
+    files that may run code when they are loaded; `allow_malformed` takes weights that break their own format.
     """
 
     name: str | None = None
@@ -41,6 +42,7 @@ class FetchOptions:
     model_sig: ModelSigDemand | None = None
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
+    http_only: bool = False
     timeout: float = DEFAULT_TIMEOUT
     network: NetworkOptions = field(default_factory=NetworkOptions)
 
@@ -51,7 +53,8 @@ class FetchResult:
 
     `complete` is false when only some of the release's files are there. `verified_before` is the UTC time of the last
     verification when everything was there already and nothing was read now. `standing` tells who signed it.
-    `trackers` are those that were asked, for whoever seeds it on; none of a private torrent's.
+    `trackers` are those that were asked, for whoever seeds it on; none of a private torrent's. `from_web_seeds` are
+    those of the `downloaded` bytes that came by HTTP.
     """
 
     path: Path
@@ -65,3 +68,4 @@ class FetchResult:
     standing: Standing
     verified_before: str | None = None
     trackers: tuple[str, ...] = ()
+    from_web_seeds: int = 0

@@ -60,6 +60,21 @@ class FetchPlan:
         return sum(file.entry.size for file in self.files if file.source == "download")
 
 
+def planned(
+    entries: Sequence[FileEntry], placement: Placement, copies: dict[str, list[Path]]
+) -> tuple[PlannedFile, ...]:
+    """Return where each wanted file will come from, by what the cache shows."""
+    return tuple(
+        PlannedFile(e, "here" if placement.held(e) else "reuse" if copies.get(e.sha256) else "download")
+        for e in entries
+    )
+
+
+def unhashed(metainfo: Metainfo) -> tuple[PlannedFile, ...]:
+    """Return the files of a torrent without a manifest."""
+    return tuple(PlannedFile(FileEntry(f.path, f.size, "", f.pieces_root), "download") for f in metainfo.files)
+
+
 def select_entries(manifest: Manifest, include: Sequence[str], exclude: Sequence[str]) -> list[FileEntry]:
     """Return the entries that match any `include` glob (all, when there is none) and no `exclude` glob.
 

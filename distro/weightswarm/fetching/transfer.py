@@ -12,6 +12,7 @@ from enum import Enum
 
 from weightswarm.cache import StagedFile, Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
+from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import PieceOrder
 from weightswarm.fetching.patience import Patience
@@ -59,8 +60,8 @@ class _End(Enum):
 class Transfer:
     """One torrent's way into staging. `expectations` maps indices of `metainfo.files` to what each file must be.
 
-    Once `run` has ended, `received` counts the payload bytes that came over the network, and `identities` tell by
-    index what each file was when it was verified.
+    Once `run` has ended, `received` counts the payload bytes that came over the network, `from_web_seeds` those of
+    them that came by HTTP, and `identities` tell by index what each file was when it was verified.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Transfer:
         self.report = report
         self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
         self.received = 0
+        self.from_web_seeds = 0
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._verification = StagedVerification(self.files, expectations, self._map)
@@ -138,6 +140,8 @@ class Transfer:
         finally:
             torrent.refresh_now()
             self.received += torrent.status.received
+            # The relay counts what it passed on, a request's last bytes too that libtorrent may have left unread.
+            self.from_web_seeds = min(self.received, self.swarm.from_web_seeds)
             self.swarm.remove(torrent)
         return end
 
@@ -263,7 +267,7 @@ class Transfer:
         )
 
 
-def staged_files(transfer: Transfer) -> dict[str, StagedFile]:
+def staged_files(transfer: Transfer | HttpTransfer) -> dict[str, StagedFile]:
     """Return the verified files in staging, by their path in the release."""
     files = transfer.metainfo.files
     return {files[index].path: StagedFile(transfer.files[index], found) for index, found in transfer.identities.items()}

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from weightswarm.errors import ContentMismatch, SourceChanged, StorageFailure, WeightswarmError
 from weightswarm.hashing import BATCH_FILES, CALL_BYTES, FileDigests, FilePart, Worker, WorkerPool, extend_digests
 from weightswarm.metainfo import PieceMap
 from weightswarm.storage import FileIdentity, open_regular, storage_errors, sync_file_system
 from weightswarm.verifying import Expectation, Fault, Finding, compare
+
+T = TypeVar("T")
 
 _SYNC_BYTES = 64 * 1024 * 1024
 _SMALL = 64 * 1024
@@ -102,12 +106,30 @@ class StagedVerification:
         self._have |= {piece for index in self._files for piece in self._pieces.pieces_of(index)}
         self._start(set(self._files))
 
+    def submit(self, task: Callable[[Worker], T]) -> Future[T]:
+        """Have a worker do something else, when no file waits for it."""
+        return self._pool.submit(task)
+
     def collect(self) -> set[int]:
         """Take up finished hashes, and return pieces that must be flushed: what was read of them was wrong.
 
         Raises `ContentMismatch` for a file that is not what it must be.
         """
         again: set[int] = set()
+        for index, finding in self.collect_findings().items():
+            early = self._unflushed & {*self._pieces.pieces_of(index)}
+            if not early:
+                raise mismatch(finding)
+            self._have -= early
+            self._unflushed -= early
+            self._drop({index})
+            again |= early
+        return again
+
+    def collect_findings(self) -> dict[int, Finding]:
+        """Take up finished hashes and return what is wrong with which file, by index. `rewritten` begins such a file
+        anew; `collect` is for who has no better bytes to put there."""
+        wrong: dict[int, Finding] = {}
         for job in [job for job in self._jobs if job.done()]:
             files = self._jobs.pop(job)
             files = [file for file in files if not file.dropped]
@@ -121,22 +143,13 @@ class StagedVerification:
                 if not files:
                     continue
                 raise
-            for file in files:
+            wrong |= {file.number: findings[file.number] for file in files if file.number in findings}
+            right = [file for file in files if file.number not in findings]
+            for file in right:
                 file.running = False
-                if file.number not in findings:
-                    continue
-                early = self._unflushed & {*self._pieces.pieces_of(file.number)}
-                if not early:
-                    raise _mismatch(findings[file.number])
-                file.digests = None
-                self._have -= early
-                self._unflushed -= early
-                self._drop({file.number})
-                again |= early
-            files = [file for file in files if not file.dropped]
-            self.done |= {file.number for file in files if file.digests is not None}
-            self._start({file.number for file in files if file.digests is None})
-        return again
+            self.done |= {file.number for file in right if file.digests is not None}
+            self._start({file.number for file in right if file.digests is None})
+        return wrong
 
     def make_durable(self) -> None:
         """Return when every hashed file is on the disk itself. Raises `StorageFailure`."""
@@ -275,7 +288,8 @@ def _replaced(file: _StagedFile) -> ContentMismatch:
     return ContentMismatch(f"{file.expected.path} was replaced while it was downloaded", paths=(file.expected.path,))
 
 
-def _mismatch(finding: Finding) -> WeightswarmError:
+def mismatch(finding: Finding) -> WeightswarmError:
+    """Return the error for a file whose every piece may be the torrent's, and which is not the manifest's."""
     return ContentMismatch(
         f"{finding.path} is not what the manifest says ({finding.fault.value}: {finding.detail}); nothing was placed",
         paths=(finding.path,),

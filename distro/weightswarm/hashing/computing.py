@@ -96,7 +96,10 @@ class Computing:
         return sha256, piece_layer(leaves, piece_length // BLOCK), sha1s
 
     def packed(self, spans: Sequence[Fields], piece_length: int) -> list[bytes]:
-        """Return the SHA-1 of each piece of spans laid end to end, starting at a piece's boundary."""
+        """Return the SHA-1 of each piece of spans laid end to end, starting at a piece's boundary.
+
+        A span without a path is as many zeros: what a pad file stands for (BEP 47).
+        """
         pieces: list[bytes] = []
         running, filled = hashlib.sha1(usedforsecurity=False), 0
 
@@ -113,7 +116,11 @@ class Computing:
                     running, filled = hashlib.sha1(usedforsecurity=False), 0
 
         for span in spans:
-            self._read(span, cut)
+            if span[0]:
+                self._read(span, cut)
+            else:
+                for start in range(0, span[3], _SLICE):
+                    cut(memoryview(bytes(min(_SLICE, span[3] - start))))
         if filled:
             pieces.append(running.digest())
         return pieces

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 from weightswarm.metainfo.read import Metainfo
 
@@ -38,6 +38,19 @@ class PieceMap:
         """Return where in a file a piece's bytes of it begin and end."""
         start = piece * self.piece_length - self._offsets[index]
         return max(0, start), min(self._sizes[index], start + self.piece_length)
+
+    def spans_of(self, piece: int) -> tuple[tuple[int, int, int], ...]:
+        """Return what a piece holds: of each file in it the first byte, and the byte after the last."""
+        return tuple((index, *self.span(index, piece)) for index in self.files_of(piece))
+
+    def parts_of(self, index: int, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the pieces that hold the bytes from `first` to before `end` of a file, each with how many it holds."""
+        position, last = self._offsets[index] + first, self._offsets[index] + end
+        while position < last:
+            piece = position // self.piece_length
+            part = min(last, (piece + 1) * self.piece_length) - position
+            yield piece, part
+            position += part
 
     def prefix(self, index: int, have: Container[int], known: int = 0) -> int:
         """Return how many bytes from a file's start on lie in pieces of `have`, given that `known` bytes do."""

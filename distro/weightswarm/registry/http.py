@@ -20,7 +20,6 @@ from weightswarm.reach import (
     split_url,
 )
 from weightswarm.version import __version__
-from weightswarm.webseed import retry_after
 
 if TYPE_CHECKING:
     import requests
@@ -204,6 +203,8 @@ def _answer(response: requests.Response, limit: int, deadline: float, known: Val
     if status == 304 and known != Validators():
         return Answer(None, known)
     if status != 200:
+        from weightswarm.webseed import retry_after
+
         wait = retry_after(response.headers.get("Retry-After"))
         later = f", and wants to be asked again in {wait:,.0f} s" if wait is not None and wait > MAX_WAIT else ""
         raise HttpFailure(

@@ -6,7 +6,7 @@ Nothing here is proof of anything: what libtorrent calls finished is still hashe
 from typing import TYPE_CHECKING
 
 from weightswarm.swarm.lifetime import leave_sessions_to_the_process
-from weightswarm.swarm.network import Network, NetworkOptions
+from weightswarm.swarm.network import Network, NetworkOptions, Sieve
 
 # The engine is loaded by whoever opens a session, not by whoever names options for one.
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "NetworkOptions",
     "PieceFinished",
     "PieceRejected",
+    "Sieve",
     "StorageFailed",
     "Swarm",
     "Torrent",

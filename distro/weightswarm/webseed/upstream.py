@@ -145,7 +145,7 @@ class Upstream:
         return 0
 
     def _denial(self, target: str) -> str:
-        """Say what to do where the Hub gives nothing: its terms are accepted, repository by repository, on its pages."""
+        """Say what to do where the Hub gives nothing: its terms are accepted on its pages, repository by repository."""
         hub = self.limits.hub
         if hub is None or not hub.owns(target):
             return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 MAX_WAIT = 300.0
 """Seconds that a web seed may have us wait before the next try; one that wants more is left out."""
@@ -14,8 +15,6 @@ def retry_after(text: str | None) -> float | None:
         return None
     if text.strip().isdigit() and text.isascii():
         return float(text)
-    from email.utils import parsedate_to_datetime
-
     try:
         when = parsedate_to_datetime(text)
         when = when if when.tzinfo else when.replace(tzinfo=UTC)

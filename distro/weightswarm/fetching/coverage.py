@@ -1,0 +1,80 @@
+"""Which pieces have come by HTTP, and from which servers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from weightswarm.metainfo import PieceMap
+
+
+class Coverage:
+    """The wanted bytes of a torrent, piece by piece. `files` are the indices of those that are wanted."""
+
+    def __init__(self, pieces: PieceMap, files: Collection[int]) -> None:
+        self._map = pieces
+        self._files = files
+        wanted = dict.fromkeys(piece for index in sorted(files) for piece in pieces.pieces_of(index))
+        self._missing = {piece: self._size(piece) for piece in wanted}
+        self._givers: dict[int, set[int]] = defaultdict(set)
+        self.total = sum(self._missing.values())
+        self.done = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all wanted bytes are there."""
+        return self.done == self.total
+
+    @property
+    def pieces(self) -> Collection[int]:
+        """The pieces that hold wanted bytes."""
+        return self._missing.keys()
+
+    def spans(self, piece: int) -> list[tuple[int, int, int]]:
+        """Return the wanted bytes of a piece: file, first byte, byte after the last."""
+        return [span for span in self._map.spans_of(piece) if span[0] in self._files]
+
+    def brought(self, giver: int, file: int, first: int, end: int) -> list[int]:
+        """Take note of bytes on disk from a server; return the pieces that are whole now."""
+        whole = []
+        for piece, count in self._map.parts_of(file, first, end):
+            self._missing[piece] -= count
+            self._givers[piece].add(giver)
+            if not self._missing[piece]:
+                whole.append(piece)
+        self.done += end - first
+        return whole
+
+    def found(self, pieces: Iterable[int]) -> None:
+        """Take note of whole pieces that are on disk already."""
+        for piece in pieces:
+            self.done += self._missing[piece]
+            self._missing[piece] = 0
+
+    def givers(self, piece: int) -> frozenset[int]:
+        """Return the servers that gave bytes of a piece."""
+        return frozenset(self._givers[piece])
+
+    def given_by(self, giver: int) -> list[int]:
+        """Return the pieces that a server gave bytes of."""
+        return [piece for piece, givers in self._givers.items() if giver in givers]
+
+    def lost(self, piece: int) -> list[tuple[int, int, int]]:
+        """Forget a piece; return its wanted bytes, which must come again."""
+        self._missing[piece] = self._size(piece)
+        self.done -= self._missing[piece]
+        del self._givers[piece]
+        return self.spans(piece)
+
+    def missing(self) -> list[tuple[int, int, int]]:
+        """Return what is to come when nothing is on its way, in as few spans as possible."""
+        spans: list[tuple[int, int, int]] = []
+        for span in (span for piece, size in self._missing.items() if size for span in self.spans(piece)):
+            if spans and spans[-1][0] == span[0] and spans[-1][2] == span[1]:
+                spans[-1] = (span[0], spans[-1][1], span[2])
+            else:
+                spans.append(span)
+        return sorted(spans)
+
+    def _size(self, piece: int) -> int:
+        return sum(end - first for _, first, end in self.spans(piece))
