@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from weightswarm.exporting import Exported
     from weightswarm.fetching import Depth, Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
-    from weightswarm.publishing import ModelSigKey, PublishOptions, Release, Resigned, Signer
+    from weightswarm.publishing import Base, ModelSigKey, PublishOptions, Release, Resigned, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
     from weightswarm.swarm import NetworkOptions
     from weightswarm.trusting import TrustStore
@@ -156,6 +156,18 @@ def prepare(
         name = release.manifest.name
         report(Note(f"{name} is private: clients give its metadata to no magnet; hand on its .torrent."))
     return release if signer is None else sign_release(release, signer)
+
+
+def find_base(
+    base: PathLike, *, name: str | None = None, registry: PathLike | None = None, cache_dir: PathLike | None = None
+) -> Base:
+    """Return the revision and torrent that a release of `name` is made from, for `PublishOptions.base_revision` and
+    `TorrentOptions.similar`: `base` is a torrent file or a revision, known to the registry folders or to the cache."""
+    from weightswarm.publishing import find_base as find
+
+    folders = [user_path(each) for each in (registry, *load_settings().registries) if each and not is_url(str(each))]
+    registries = [DirectoryRegistry(folder) for folder in folders if is_folder(folder)]
+    return find(os.fspath(base), name, ModelCache(cache_root(cache_dir)), [*registries, bundled_registry()])
 
 
 def seed(

@@ -13,6 +13,7 @@ class Phase(Enum):
     HASHING = "hashing"
     METADATA = "metadata"
     REUSING = "reusing"
+    COMPARING = "comparing"
     CHECKING = "checking"
     DOWNLOADING = "downloading"
     VERIFYING = "verifying"

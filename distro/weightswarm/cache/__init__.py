@@ -17,7 +17,7 @@ from weightswarm.cache.records import (
     utc_now,
 )
 from weightswarm.cache.removal import prune_staging, remove_revision
-from weightswarm.cache.reuse import find_copies
+from weightswarm.cache.reuse import find_copies, find_older, find_plain, older_revisions
 from weightswarm.cache.staging import Staging
 from weightswarm.cache.trees import listed_files
 
@@ -35,12 +35,15 @@ __all__ = [
     "cache_root",
     "find_by_info_hash",
     "find_copies",
+    "find_older",
+    "find_plain",
     "hold",
     "list_cache",
     "listed_files",
     "load_record",
     "missing_paths",
     "note_verified",
+    "older_revisions",
     "prune_staging",
     "remove_revision",
     "save_record",

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.cache.destination import VerifiedFiles, by_folder, check_free, move_verified
-from weightswarm.errors import ContentMismatch
-from weightswarm.manifest import FileEntry, Manifest
-from weightswarm.storage import OpenFolder, drop_signature_of_another, storage_errors
+from weightswarm.errors import ContentMismatch, InvalidManifest
+from weightswarm.manifest import FileEntry, Manifest, parse_manifest
+from weightswarm.storage import OpenFolder, drop_signature_of_another, read_regular, storage_errors
 from weightswarm.verifying import Expectation, check_file
 
 MANIFEST_FILE = Path(".weightswarm") / "manifest.json"
 SIGNATURE_FILE = Path(".weightswarm") / "manifest.json.minisig"
 TORRENT_FILE = Path(".weightswarm") / "release.torrent"
+_MAX_MANIFEST = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,27 @@ class LocalFolder:
         path = self.folder / entry.path
         return path if path.is_file() and not path.is_symlink() else None
 
+    @property
+    def has_release(self) -> bool:
+        """Whether a release was placed here before."""
+        return (self.folder / MANIFEST_FILE).is_file()
+
+    def copies(self, entries: list[FileEntry]) -> dict[str, list[Path]]:
+        """Return, by SHA-256, files here that the release fetched before had under any path."""
+        try:
+            before = parse_manifest(read_regular(self.folder / MANIFEST_FILE, _MAX_MANIFEST))
+        except (OSError, InvalidManifest):
+            return {}
+        wanted = {entry.sha256 for entry in entries if entry.size}
+        found: dict[str, list[Path]] = {}
+        for entry in before.files:
+            if entry.sha256 in wanted and (file := self.held(entry)) is not None:
+                found.setdefault(entry.sha256, []).append(file)
+        return found
+
     def check_conflicts(self) -> None:
         """See `Placement`. A folder that holds a release of ours is brought up to date; a user's own files stay."""
-        if (self.folder / MANIFEST_FILE).is_file():
+        if self.has_release:
             return
         found = []
         for entry in self.manifest.files:

@@ -75,6 +75,16 @@ class Repository:
         plain = self.snapshot(revision) / entry.path
         return plain if plain.is_file() and not plain.is_symlink() else None
 
+    def shown(self, path: str, revision: str) -> Path | None:
+        """Return where a file that a snapshot shows stands: the blob that its link names, or the plain file. A link
+        is not followed further than to this repository's blobs. None when there is none."""
+        place = self.snapshot(revision) / path
+        try:
+            file = self.blobs / os.path.basename(os.readlink(place))
+        except OSError:
+            file = place
+        return file if file.is_file() else None
+
     def revisions(self) -> tuple[str, ...]:
         """The revisions that have a snapshot, sorted."""
         try:

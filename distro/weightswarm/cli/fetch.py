@@ -136,7 +136,11 @@ def fetch_command(
 
 def _show_plan(plan: FetchPlan, as_json: bool) -> None:
     if as_json:
-        files = [{"path": f.entry.path, "size": f.entry.size, "source": f.source, "code": f.code} for f in plan.files]
+        files = [
+            {"path": f.entry.path, "size": f.entry.size, "source": f.source, "code": f.code}
+            | ({"shared": f.shared} if f.source == "partly" else {})
+            for f in plan.files
+        ]
         document = {
             "name": plan.name,
             "revision": plan.revision or None,
@@ -150,7 +154,9 @@ def _show_plan(plan: FetchPlan, as_json: bool) -> None:
     for file in plan.files:
         code = "" if file.code is None else f"  [{file.code}]"
         click.echo(f"{file.source:<9} {size_text(file.entry.size):>9}  {printable(file.entry.path)}{code}")
-    click.echo(f"{size_text(plan.download_size)} would be downloaded to {plan.target}", err=True)
+    shared = sum(file.shared for file in plan.files)
+    less = f"; up to {size_text(shared)} of it may be in older files here" if shared else ""
+    click.echo(f"{size_text(plan.download_size)} would be downloaded to {plan.target}{less}", err=True)
 
 
 def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: bool) -> None:
@@ -166,6 +172,8 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
             "from_web_seeds": result.from_web_seeds,
             "from_peers": result.downloaded - result.from_web_seeds,
             "reused": result.reused,
+            "reused_files": result.reuse.files,
+            "reused_pieces": result.reuse.pieces,
             "signature": asdict(result.standing),
             "files": loading.files,
             "load": loading.document(),
@@ -177,7 +185,8 @@ def _show_result(result: FetchResult, quiet: bool, as_json: bool, *, in_cache: b
             when = printable(result.verified_before.replace("T", " "))
             click.echo(f"Already here, verified {when}; to verify it now: weightswarm verify {result.name}", err=True)
         else:
-            reused = f", {size_text(result.reused)} reused" if result.reused else ""
+            parts = [_count(result.reuse.files, "file"), _count(result.reuse.pieces, "piece")]
+            reused = f", {size_text(result.reused)} reused ({', '.join(filter(None, parts))})" if result.reused else ""
             came = f"{size_text(result.downloaded)} downloaded{_ways(result)}{reused}"
             click.echo(f"Verified {result.name}@{result.revision[:8]}: {came}", err=True)
         if loading.line is not None:
@@ -191,6 +200,10 @@ def _refuse_limits_of_seeding() -> None:
     for name in ("seed_time", "seed_ratio"):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} needs --seed")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _ways(result: FetchResult) -> str:

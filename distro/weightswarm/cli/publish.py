@@ -39,7 +39,7 @@ def release_options(command: Any) -> Any:
         option("--created", metavar="TIME", help="Release time, 2026-01-31T00:00:00Z; another info-hash."),
         option("--description", metavar="TEXT", help="A description in the manifest."),
         option("--license", metavar="TEXT", help="The weights' license, for the manifest."),
-        option("--base", metavar="REV", help="The revision that this one was made from (40 hex digits)."),
+        option("--base", metavar="REV|TORRENT", help="What this was made from: a known release, or its torrent."),
         option("--revision", metavar="REV", help="The Hub's commit that the files mirror (40 hex digits)."),
         option("--piece-length", type=Size(), help="Bytes a piece: a power of two, 16k to 16M (default: by size)."),
         option("--v2-only", is_flag=True, help="A BitTorrent v2 torrent, not a hybrid."),
@@ -56,22 +56,26 @@ def release_options(command: Any) -> Any:
     return command
 
 
-def publish_options_from(options: dict[str, Any]) -> PublishOptions:
+def publish_options_from(
+    options: dict[str, Any], name: str | None, cache_dir: str | None, registry: str | None = None
+) -> PublishOptions:
     """Return the release options, taking them out of a command's arguments."""
+    from weightswarm import api
     from weightswarm.metainfo import TorrentOptions, TorrentVersion
     from weightswarm.publishing import PublishOptions
 
     v1_only, v2_only = options.pop("v1_only"), options.pop("v2_only")
     if v1_only and v2_only:
         raise click.UsageError("--v1-only and --v2-only exclude each other")
-    created = options.pop("created")
+    created, base = options.pop("created"), options.pop("base")
+    found = None if base is None else api.find_base(base, name=name, registry=registry, cache_dir=cache_dir)
     return PublishOptions(
         version=TorrentVersion.V1 if v1_only else TorrentVersion.V2 if v2_only else TorrentVersion.HYBRID,
         piece_length=options.pop("piece_length"),
         revision=options.pop("revision"),
         license=options.pop("license"),
         description=options.pop("description"),
-        base_revision=options.pop("base"),
+        base_revision=None if found is None else found.revision,
         created=created,
         rehash=options.pop("rehash"),
         leave_out=options.pop("leave_out"),
@@ -81,6 +85,7 @@ def publish_options_from(options: dict[str, Any]) -> PublishOptions:
             private=options.pop("private"),
             comment=options.pop("comment"),
             created=None if created is None else _seconds(created),
+            similar=() if found is None else (found.info_hash,),
         ),
     )
 
@@ -132,7 +137,7 @@ def publish_command(
         file = options["key_passphrase_file"]
         model_sig_key = ModelSigKey(read_small(oms_key), lambda: passphrase(file))
     signer = signer_from(options, listed=registry is not None)
-    chosen = publish_options_from(options)
+    chosen = publish_options_from(options, name, cache_dir, registry)
     with reporting(quiet) as report:
         published = api.publish(
             path,

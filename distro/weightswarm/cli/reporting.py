@@ -23,6 +23,7 @@ _TITLES = {
     Phase.HASHING: "Hashing",
     Phase.METADATA: "Metadata",
     Phase.REUSING: "Reusing",
+    Phase.COMPARING: "Comparing",
     Phase.CHECKING: "Checking",
     Phase.DOWNLOADING: "Downloading",
     Phase.VERIFYING: "Verifying",

@@ -66,7 +66,7 @@ def seed_command(
     network = network_from(options)
     name = options.pop("name")
     signer = signer_from(options)
-    chosen = publish_options_from(options)
+    chosen = publish_options_from(options, name, cache_dir)
     seeded: list[SeededRelease] = []
 
     def ready(releases: list[SeededRelease]) -> None:

@@ -16,7 +16,6 @@ from weightswarm.cache import (
     Staging,
     VerifiedFiles,
     find_by_info_hash,
-    find_copies,
     hold,
     load_record,
     missing_paths,
@@ -25,20 +24,13 @@ from weightswarm.cache import (
 )
 from weightswarm.errors import InvalidInput, Untrusted, WeightswarmError
 from weightswarm.fetching.agreeing import agreed_manifest
+from weightswarm.fetching.changed import Holdings
 from weightswarm.fetching.code import announce_code, check_contents
 from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.fetching.metadata import ask_swarm
-from weightswarm.fetching.options import FetchOptions, FetchResult
+from weightswarm.fetching.options import NOTHING_REUSED, FetchOptions, FetchResult, Reused
 from weightswarm.fetching.over_http import ask_exact_sources, name_hub_folder
-from weightswarm.fetching.plan import (
-    FetchPlan,
-    check_space,
-    planned,
-    select_entries,
-    selected_globs,
-    sort_out,
-    unhashed,
-)
+from weightswarm.fetching.plan import FetchPlan, check_space, select_entries, selected_globs, sort_out, unhashed
 from weightswarm.fetching.source import (
     Wanted,
     kept_metainfo,
@@ -48,6 +40,7 @@ from weightswarm.fetching.source import (
     without_public_trackers,
 )
 from weightswarm.fetching.transfer import Transfer, staged_files
+from weightswarm.fetching.twins import split_twins, stage_twins
 from weightswarm.fetching.vouching import Vouched, Voucher
 from weightswarm.fetching.witness import check_published_digests, manifest_from_pieces
 from weightswarm.magnet import MagnetLink, PeerAddress
@@ -287,10 +280,10 @@ class _Fetch:
             name = self._name(metainfo)
             return FetchPlan(name, "", self.cache.repository(name).snapshots, unhashed(metainfo), UNSIGNED)
         placement = self._placement(metainfo, manifest)
-        entries = self._selected(manifest)
-        files = planned(entries, placement, find_copies(self.cache, entries))
+        name, entries = self._name(metainfo), self._selected(manifest)
+        files = Holdings(self.cache, name, manifest, metainfo, placement).planned(entries)
         standing = UNSIGNED if self._vouched is None else self._vouched.standing
-        return FetchPlan(self._name(metainfo), manifest.revision, placement.target, files, standing)
+        return FetchPlan(name, manifest.revision, placement.target, files, standing)
 
     def _fetch(self, metainfo: Metainfo, manifest: Manifest) -> FetchResult:
         placement = self._placement(metainfo, manifest)
@@ -303,32 +296,35 @@ class _Fetch:
                 if (there := self._already_there(record, metainfo)) is not None:
                     return there
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
-            kept, staged, missing = sort_out(entries, placement, find_copies(self.cache, entries), staging, self.report)
-            reused = sum(entry.size for entry in entries if entry.path in staged)
+            here = Holdings(self.cache, self._name(metainfo), manifest, metainfo, placement)
+            kept, staged, missing = sort_out(entries, placement, here.copies(entries), staging, self.report)
+            first, twins = split_twins(missing)
+            reused = here.reused(kept, [*staged, *(twin.path for twin in twins)])
             received, by_http, torrent = 0, 0, metainfo.data
             if missing:
+                taken = here.take_unchanged(first, twins, staging, self.report)
                 check_space(placement, staging, missing)
-                wanted = {entry.path: Expectation.of(entry) for entry in missing}
-                transfer = self._transfer(metainfo, wanted, staging)
+                transfer = self._transfer(metainfo, {entry.path: Expectation.of(entry) for entry in first}, staging)
                 torrent = transfer.run(self._magnet(), self.peers)
                 staged.update(staged_files(transfer))
+                staged.update(stage_twins(twins, first, staged, staging))
                 received, by_http = transfer.received, transfer.from_web_seeds
-            here = tuple(entry.path for entry in kept)
+                reused = reused.and_pieces(taken, transfer.found)
+            held = tuple(entry.path for entry in kept)
             located = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
             located |= {path: file.path for path, file in staged.items()}
             self._check_model_sig(manifest, located.get(OMS_FILE))
             self._check_contents(located)
             self._vouch_again(manifest, metainfo)
             placement.place(
-                VerifiedFiles(staged, here, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
+                VerifiedFiles(staged, held, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
             )
             staging.discard(entry.path for entry in entries)
             whole = all(placement.held(entry) is not None for entry in manifest.files)
             if isinstance(placement, CachePlacement):
                 record = load_record(placement.repository, manifest.revision)
                 whole = record is not None and record.complete
-            name = self._name(metainfo)
-            done = self._result(placement.target, name, manifest, whole, downloaded=received, reused=reused)
+            done = self._result(placement.target, here.name, manifest, whole, downloaded=received, reused=reused)
             return replace(done, from_web_seeds=by_http)
 
     def _transfer(
@@ -354,7 +350,10 @@ class _Fetch:
             sized = {file.path: Expectation(file.path, file.size, None) for file in metainfo.files}
             unhashed = [FileEntry(f.path, f.size, "", None) for f in metainfo.files]
             placeholder = Manifest(self._name(metainfo), "", tuple(unhashed))
-            check_space(self._placement(metainfo, placeholder), staging, unhashed)
+            placement = self._placement(metainfo, placeholder)
+            here = Holdings(self.cache, placeholder.name, placeholder, metainfo, placement)
+            taken = here.take_unchanged(unhashed, [], staging, self.report)
+            check_space(placement, staging, unhashed)
             transfer = self._transfer(metainfo, sized, staging)
             torrent = transfer.run(self._magnet(), self.peers)
             staged = staged_files(transfer)
@@ -369,7 +368,8 @@ class _Fetch:
             self._vouch_again(None, metainfo)
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard(file.path for file in metainfo.files)
-            done = self._result(placement.target, manifest.name, manifest, True, downloaded=transfer.received)
+            reused, received = Reused().and_pieces(taken, transfer.found), transfer.received
+            done = self._result(placement.target, manifest.name, manifest, True, downloaded=received, reused=reused)
             return replace(done, from_web_seeds=transfer.from_web_seeds)
 
     def _check_model_sig(self, manifest: Manifest, carried: Path | None) -> None:
@@ -389,7 +389,7 @@ class _Fetch:
         complete: bool,
         *,
         downloaded: int = 0,
-        reused: int = 0,
+        reused: Reused = NOTHING_REUSED,
         verified: str | None = None,
     ) -> FetchResult:
         if not complete:

@@ -75,6 +75,7 @@ class HttpTransfer:
         self.report = report
         self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
         self.received = 0
+        self.found: set[int] = set()
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._coverage = Coverage(self._map, expectations)
@@ -150,6 +151,7 @@ class HttpTransfer:
                 pieces = self._checking.pop(future)
                 right = set(pieces) - set(future.result())
                 self._coverage.found(right)
+                self.found |= right
                 self._verification.readable(right)
                 left -= len(pieces)
                 done = len(candidates) - left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,23 @@ class FetchOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Reused:
+    """What did not have to come: `size` bytes in whole `files`, and in `pieces` of files that did change."""
+
+    size: int = 0
+    files: int = 0
+    pieces: int = 0
+
+    def and_pieces(self, sizes: dict[int, int], found: Container[int]) -> Reused:
+        """Return the same with those pieces, given with their sizes in bytes, that were found right on disk."""
+        right = [size for piece, size in sizes.items() if piece in found]
+        return Reused(self.size + sum(right), self.files, self.pieces + len(right))
+
+
+NOTHING_REUSED = Reused()
+
+
+@dataclass(frozen=True, slots=True)
 class FetchResult:
     """Where a release is. `path` is the snapshot (or the local folder); sizes in bytes.
 
@@ -63,9 +81,14 @@ class FetchResult:
     complete: bool
     size: int
     downloaded: int
-    reused: int
+    reuse: Reused
     manifest: Manifest
     standing: Standing
     verified_before: str | None = None
     trackers: tuple[str, ...] = ()
     from_web_seeds: int = 0
+
+    @property
+    def reused(self) -> int:
+        """Bytes that were copied from other files on this machine."""
+        return self.reuse.size

@@ -32,10 +32,12 @@ _MARGIN = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """One wanted file. `source` is `download`, `reuse` (its content is elsewhere in the cache) or `here`."""
+    """One wanted file. `source` is `download`, `reuse` (its content is elsewhere on this machine), `here`, or `partly`:
+    an older file may have up to `shared` bytes of it, which only its pieces' hashes tell."""
 
     entry: FileEntry
     source: str
+    shared: int = 0
 
     @property
     def code(self) -> str | None:
@@ -56,18 +58,8 @@ class FetchPlan:
 
     @property
     def download_size(self) -> int:
-        """Bytes that would come over the network."""
-        return sum(file.entry.size for file in self.files if file.source == "download")
-
-
-def planned(
-    entries: Sequence[FileEntry], placement: Placement, copies: dict[str, list[Path]]
-) -> tuple[PlannedFile, ...]:
-    """Return where each wanted file will come from, by what the cache shows."""
-    return tuple(
-        PlannedFile(e, "here" if placement.held(e) else "reuse" if copies.get(e.sha256) else "download")
-        for e in entries
-    )
+        """Bytes that would come over the network, at most."""
+        return sum(file.entry.size for file in self.files if file.source in ("download", "partly"))
 
 
 def unhashed(metainfo: Metainfo) -> tuple[PlannedFile, ...]:

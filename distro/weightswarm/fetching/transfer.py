@@ -61,7 +61,8 @@ class Transfer:
     """One torrent's way into staging. `expectations` maps indices of `metainfo.files` to what each file must be.
 
     Once `run` has ended, `received` counts the payload bytes that came over the network, `from_web_seeds` those of
-    them that came by HTTP, and `identities` tell by index what each file was when it was verified.
+    them that came by HTTP, `found` are the pieces that stood on disk before any came, and `identities` tell by index
+    what each file was when it was verified.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Transfer:
         self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
         self.received = 0
         self.from_web_seeds = 0
+        self.found: set[int] = set()
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._verification = StagedVerification(self.files, expectations, self._map)
@@ -94,6 +96,7 @@ class Transfer:
         self._finished = False
         self._rejected: set[int] = set()
         self._rejections = 0
+        self._begun = False
         self._ends: Counter[_End] = Counter()
 
     def run(self, magnet: MagnetLink, peers: Iterable[PeerAddress]) -> bytes:
@@ -196,7 +199,10 @@ class Transfer:
                 self._pieces.add(event.piece)
             self._rejected.discard(event.piece)
         elif isinstance(event, Checked):
-            self._pieces |= torrent.pieces()
+            there = torrent.pieces()
+            self._pieces |= there
+            if not self._begun:
+                self._begun, self.found = True, there
         elif isinstance(event, Finished):
             self._finished = True
             self._pieces |= torrent.pieces()

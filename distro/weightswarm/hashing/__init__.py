@@ -2,7 +2,7 @@
 
 from weightswarm.hashing.digests import FileDigests, digest_file, usable_cores
 from weightswarm.hashing.merkle import BLOCK, ZERO_HASH, layer_root, merkle_root, piece_layer
-from weightswarm.hashing.parts import BATCH_FILES, CALL_BYTES, FilePart, extend_digests
+from weightswarm.hashing.parts import BATCH_FILES, CALL_BYTES, FilePart, extend_digests, piece_digests
 from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
 from weightswarm.hashing.planning import FileHashes, TreeHashes, V1Layout
 from weightswarm.hashing.pool import WorkerPool
@@ -29,6 +29,7 @@ __all__ = [
     "layer_root",
     "merkle_root",
     "parse_piece_length",
+    "piece_digests",
     "piece_layer",
     "usable_cores",
 ]

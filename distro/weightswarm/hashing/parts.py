@@ -1,4 +1,4 @@
-"""Files that are hashed part by part, each by one worker and always onwards."""
+"""Files that are hashed part by part, each by one worker and always onwards; and single pieces of files."""
 
 from __future__ import annotations
 
@@ -48,3 +48,22 @@ def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[tupl
         (inode, None if sha256 is None else FileDigests.of(part.size, sha256, git_sha1, head))
         for part, (inode, sha256, git_sha1, head) in zip(parts, worker.call("run", calls), strict=True)
     ]
+
+
+def piece_digests(
+    worker: Worker, path: str | Path, offset: int, length: int, piece_length: int, *, v2: bool, pad: bool
+) -> list[bytes]:
+    """Hash the pieces of `length` bytes of a file from `offset` on, where one begins: v2 piece roots, or SHA-1.
+
+    `pad` fills the last SHA-1 piece up with zeros. The file may be longer. Raises `SourceChanged`, `StorageFailure`.
+    """
+    span = (os.fspath(path), None, offset, length)
+    if v2 or (pad and length < piece_length):
+        _, roots, sha1s = worker.call("pieces", [(0, span, piece_length, False, False, not v2, pad)])[0]
+        digests: list[bytes] = roots if v2 else sha1s
+        return digests
+    whole = length // piece_length * piece_length if pad else length
+    digests = worker.call("packed", [([(span[0], None, offset, whole)], piece_length)])[0]
+    if whole < length:
+        digests += piece_digests(worker, path, offset + whole, length - whole, piece_length, v2=False, pad=True)
+    return digests

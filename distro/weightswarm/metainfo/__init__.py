@@ -13,11 +13,13 @@ from weightswarm.metainfo.build import (
     with_signature,
 )
 from weightswarm.metainfo.file_list import TorrentFile
+from weightswarm.metainfo.hashed import HashedPieces, hashed_pieces
 from weightswarm.metainfo.pieces import PieceMap
 from weightswarm.metainfo.read import Metainfo, magnet_of, parse_info_dict, parse_metainfo
 
 __all__ = [
     "Difference",
+    "HashedPieces",
     "Metainfo",
     "PieceMap",
     "TorrentFile",
@@ -28,6 +30,7 @@ __all__ = [
     "build_metainfo",
     "check_agreement",
     "differences",
+    "hashed_pieces",
     "magnet_of",
     "parse_info_dict",
     "parse_metainfo",

@@ -11,9 +11,10 @@ from enum import Enum
 from typing import Any
 
 from weightswarm.hashing import TreeHashes, V1Layout
+from weightswarm.magnet import InfoHash
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo.bencode import bdecode, bencode
-from weightswarm.metainfo.read import MANIFEST_KEY, SIGNATURE_KEY, Metainfo, parse_metainfo, read_document
+from weightswarm.metainfo.read import MANIFEST_KEY, SIGNATURE_KEY, SIMILAR_KEY, Metainfo, parse_metainfo, read_document
 
 
 class TorrentVersion(Enum):
@@ -26,8 +27,9 @@ class TorrentVersion(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TorrentOptions:
-    """What a publisher may choose. `private` is under the info-hash; the other fields are not.
+    """What a publisher may choose. `private` and `similar` are under the info-hash; the other fields are not.
 
+    `similar` are torrents that share files with this one: clients that have one of them take those from it (BEP 38).
     `created` is seconds since 1970 UTC.
     """
 
@@ -36,6 +38,7 @@ class TorrentOptions:
     private: bool = False
     comment: str | None = None
     created: int | None = None
+    similar: tuple[InfoHash, ...] = ()
 
 
 def v1_layout(version: TorrentVersion) -> V1Layout:
@@ -59,6 +62,9 @@ def build_metainfo(
     }
     if options.private:
         info[b"private"] = 1
+    if options.similar:
+        # The list has no place for 32 bytes: in it a v2 info-hash is cut as it is for peers and trackers (BEP 52).
+        info[SIMILAR_KEY] = [bytes.fromhex(digest)[:20] for each in options.similar for digest in each.digests]
     if version is not TorrentVersion.V2:
         info[b"pieces"] = hashes.v1_pieces
         info[b"files"] = _v1_files(manifest, hashes.piece_length if version is TorrentVersion.HYBRID else None)
@@ -77,7 +83,7 @@ def build_metainfo(
 def with_outer_fields(metainfo: Metainfo, options: TorrentOptions) -> Metainfo:
     """Return the torrent with the trackers, web seeds, comment and date of `options` in place of its own.
 
-    The info-hash stays, as does `private`.
+    The info-hash stays, as do `private` and `similar`.
     """
     document = bdecode(metainfo.data)
     _set_outer_fields(document, options)

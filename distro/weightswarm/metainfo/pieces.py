@@ -16,6 +16,10 @@ class PieceMap:
         self._sizes = tuple(file.size for file in metainfo.files)
         self._offsets = _aligned(metainfo) if metainfo.info_hash.v2 is not None else _listed(metainfo)
 
+    def offset_of(self, index: int) -> int:
+        """Return where a file begins, in bytes of the torrent's pieces laid end to end."""
+        return self._offsets[index]
+
     def pieces_of(self, index: int) -> range:
         """Return the pieces that hold bytes of a file; none when it is empty."""
         if not self._sizes[index]:

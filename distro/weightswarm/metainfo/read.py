@@ -22,6 +22,10 @@ MANIFEST_KEY = b"weightswarm manifest"
 SIGNATURE_KEY = b"weightswarm signature"
 """Where the document, outside the info dict, carries the manifest's minisign signature: the info-hash stays."""
 
+SIMILAR_KEY = b"similar"
+"""Where the info dict, or the document, names torrents that may share files (BEP 38)."""
+
+MAX_SIMILAR = 64
 MAX_SIGNATURE_BYTES = 8192
 MAX_BYTES = 128 * 1024 * 1024
 MAX_PIECE_LENGTH = 512 * 1024 * 1024
@@ -39,6 +43,7 @@ class Metainfo:
     file) and a size; both are empty for v2-only torrents.
     `piece_layers` maps 32-byte roots to layers and is empty when only the info dict is known. `data` is the whole
     document as it was read; `signature` what stands beside the info dict for the manifest, checked by nobody yet.
+    `similar` names torrents that may share files (BEP 38), by 40 hex digits each: a v1 info-hash, or a v2 one's first.
     """
 
     data: bytes
@@ -57,6 +62,7 @@ class Metainfo:
     web_seeds: tuple[str, ...]
     comment: str | None
     signature: bytes | None = None
+    similar: tuple[str, ...] = ()
 
     @property
     def has_piece_layers(self) -> bool:
@@ -171,12 +177,20 @@ def _read(data: bytes, info_bytes: bytes, document: dict[bytes, Any], layers: di
         web_seeds=_urls(document.get(b"url-list", [])),
         comment=_optional_text(document.get(b"comment")),
         signature=_signature(document.get(SIGNATURE_KEY)),
+        similar=_similar(info.get(SIMILAR_KEY), document.get(SIMILAR_KEY)),
     )
 
 
 def _is_private(value: Any) -> bool:
     """BEP 27 says 1; who writes another number wants nothing else, and libtorrent takes it so."""
     return type(value) is int and value != 0
+
+
+def _similar(*lists: Any) -> tuple[str, ...]:
+    """Read the lists inside and outside the info dict, which count as one."""
+    values = (value for each in lists if isinstance(each, list) for value in each[:MAX_SIMILAR])
+    digests = (value.hex() for value in values if isinstance(value, bytes) and len(value) == 20)
+    return tuple(dict.fromkeys(digests))[:MAX_SIMILAR]
 
 
 def _signature(value: Any) -> bytes | None:

@@ -1,5 +1,6 @@
 """From files on disk to a release: scan, hash once, make manifest and torrent."""
 
+from weightswarm.publishing.base import Base, find_base
 from weightswarm.publishing.listed import check_listed
 from weightswarm.publishing.release import (
     PublishOptions,
@@ -14,6 +15,7 @@ from weightswarm.publishing.signed import ModelSigKey, Signer, model_sig_path, s
 from weightswarm.publishing.sources import prepare_source
 
 __all__ = [
+    "Base",
     "ModelSigKey",
     "PublishOptions",
     "Release",
@@ -22,6 +24,7 @@ __all__ = [
     "Signer",
     "check_listed",
     "check_output",
+    "find_base",
     "model_sig_path",
     "prepare_source",
     "sign_published",

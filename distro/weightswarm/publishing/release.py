@@ -122,7 +122,8 @@ def prepare_cached(
     as_it_came = listing is None and replace(options, rehash=False, torrent=_outer(options.torrent)) == PublishOptions(
         torrent=_outer(options.torrent)
     )
-    if record is not None and record.torrent is not None and as_it_came and not options.rehash:
+    as_it_came = as_it_came and not options.rehash and not options.torrent.similar
+    if record is not None and record.torrent is not None and as_it_came:
         paths = [entry.path for entry in record.manifest.files]
         if not missing_paths(record, paths):
             return _from_record(repository, record, record.torrent, options)

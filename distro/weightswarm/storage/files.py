@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from pathlib import Path
 from weightswarm.errors import StorageFailure
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
+_FICLONERANGE = 0x4020940D  # the same page
 _COPY_CHUNK = 64 * 1024 * 1024
+_READ_CHUNK = 1024 * 1024
 
 
 @contextmanager
@@ -124,6 +127,55 @@ def clone_or_copy(source: int, target: int) -> None:
         if sent == 0:
             break
         offset += sent
+
+
+def clone_range(source: int, target: int, offset: int, length: int) -> range | None:
+    """Let the open file `target` share blocks of `source` at the same place; return which bytes it shares now.
+
+    Those are whole blocks alone; None where the file system cannot share them. Raises `OSError` when the disk is full.
+    """
+    block = os.fstatvfs(target).f_bsize
+    begin, end = -(-offset // block) * block, (offset + length) // block * block
+    if begin >= end:
+        return range(offset, offset)
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, begin, end - begin, begin))
+    except OSError as error:
+        if is_out_of_space(error):
+            raise
+        return None
+    return range(begin, end)
+
+
+def copy_range(source: int, target: int, offset: int, length: int) -> None:
+    """Copy bytes of the open file `source` to the same place in `target`, in the kernel where it can; what the source
+    does not have any more is left out. Raises `OSError`."""
+    end, in_kernel = offset + length, True
+    while offset < end:
+        count = min(_COPY_CHUNK, end - offset)
+        try:
+            copied = os.copy_file_range(source, target, count, offset, offset) if in_kernel else 0
+        except OSError as error:
+            if is_out_of_space(error):
+                raise
+            copied, in_kernel = 0, False
+        if not copied:
+            # Some file systems cannot, and some say so by copying nothing.
+            copied = os.pwrite(target, os.pread(source, min(_READ_CHUNK, count), offset), offset)
+        if not copied:
+            break
+        offset += copied
+
+
+def first_gap(file: int, offset: int) -> int:
+    """Return where an open file lacks bytes first from `offset` on: in a hole, or behind its end. A file system that
+    knows of no holes has them behind the end alone."""
+    try:
+        return os.lseek(file, offset, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return offset
+        raise
 
 
 def free_bytes(folder: Path) -> int:

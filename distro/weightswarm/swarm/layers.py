@@ -16,18 +16,22 @@ def piece_layers(metainfo: Metainfo, trees: Sequence[dict[bytes, Any]]) -> dict[
 
     `trees` are those of libtorrent's resume data, in the order of `metainfo.files`.
     """
-    layers = {}
+    layers: dict[bytes, bytes] = {}
+    wanted: set[bytes] = set()
     blocks_per_piece = metainfo.piece_length // BLOCK
     for file in metainfo.files:
         if file.pieces_root is None or file.size <= metainfo.piece_length:
             continue
+        root = bytes.fromhex(file.pieces_root)
+        wanted.add(root)
+        if root in layers:
+            # Of files of equal content libtorrent asks for the hashes of one.
+            continue
         tree = trees[file.index]
         layer = _layer(-(-file.size // BLOCK), blocks_per_piece, tree.get(b"hashes", b""), tree.get(b"mask", b""))
-        root = bytes.fromhex(file.pieces_root)
-        if layer is None or layer_root(layer, blocks_per_piece) != root:
-            return None
-        layers[root] = b"".join(layer)
-    return layers
+        if layer is not None and layer_root(layer, blocks_per_piece) == root:
+            layers[root] = b"".join(layer)
+    return layers if layers.keys() == wanted else None
 
 
 def _layer(blocks: int, blocks_per_piece: int, hashes: bytes, mask: bytes) -> list[bytes] | None:
