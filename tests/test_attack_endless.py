@@ -151,7 +151,7 @@ def test_what_trickles_is_no_progress(server: Server, monkeypatch: pytest.Monkey
     source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
     started = time.monotonic()
 
-    with pytest.raises(upstream.Failed, match=r"it sent \d+ bytes in"):
+    with pytest.raises(watching.Failed, match=r"it sent \d+ bytes in"):
         list(source.read(server.url("dripping_body"), 0, MIB))
 
     source.close()
@@ -163,7 +163,7 @@ def test_a_header_has_one_deadline_however_it_drips(server: Server, monkeypatch:
     source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
     started = time.monotonic()
 
-    with pytest.raises(upstream.Failed, match="no whole header"):
+    with pytest.raises(watching.Failed, match="no whole header"):
         list(source.read(server.url("dripping_headers"), 0, MIB))
 
     source.close()
@@ -297,7 +297,7 @@ def test_a_crafted_answer_is_misbehaviour_and_no_traceback(
     source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
     came = bytearray()
 
-    with pytest.raises((upstream.Misbehaved, upstream.Failed), match=says):
+    with pytest.raises((watching.Misbehaved, watching.Failed), match=says):
         for part in source.read(server.url("crafted"), 100, 199):
             came += part
 
@@ -310,7 +310,7 @@ def test_what_comes_before_a_range_is_not_skipped_for_ever(server: Server, monke
     monkeypatch.setitem(ANSWERS, "crafted", slow_file)
     source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
 
-    with pytest.raises(upstream.Failed, match="serves no ranges"):
+    with pytest.raises(watching.Failed, match="serves no ranges"):
         list(source.read(server.url("crafted"), 8_000_000, 8_000_099))
 
     source.close()

@@ -182,5 +182,6 @@ def test_a_name_of_bytes_that_nothing_explains_is_refused_and_named(cli: Command
     document = v1_torrent([V1File(["Größe.bin".encode("latin-1")], A)])
     torrent = cli.folder / "odd.torrent"
     torrent.write_bytes(document)
-    for command in (["show", torrent], ["fetch", torrent, "--trust-magnet"]):
+    commands: list[list[str | Path]] = [["show", torrent], ["fetch", torrent, "--trust-magnet"]]
+    for command in commands:
         refused(cli(*command), 1, "not UTF-8", r"Gr\xf6\xdfe.bin")

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightswarm.cache import ModelCache, cache_root
+from weightswarm.dialling import DIRECT, Route
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.progress import Note, Report, silent
-from weightswarm.reach import Network
+from weightswarm.reach import Network, check_route
 from weightswarm.registry import (
     DirectoryRegistry,
     Found,
@@ -245,7 +246,7 @@ def fetch(
     result = fetch_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report),
+        registries=all_registries(registries, _reach(options), report, _route(options)),
         options=options or FetchOptions(),
         trust_store=_store(trust_store),
         report=report,
@@ -269,7 +270,7 @@ def plan_fetch(
     plan = fetch_source(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report),
+        registries=all_registries(registries, _reach(options), report, _route(options)),
         options=options or FetchOptions(),
         trust_store=_store(trust_store),
         dry_run=True,
@@ -294,7 +295,7 @@ def verify(
     return verify_target(
         str(target),
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report),
+        registries=all_registries(registries, _reach(options), report, _route(options)),
         options=options or VerifyOptions(),
         trust_store=_store(trust_store),
         report=report,
@@ -317,7 +318,7 @@ def show(
     from weightswarm.swarm import NetworkOptions
 
     chosen = network or NetworkOptions()
-    known = all_registries(registries, chosen.network, report)
+    known = all_registries(registries, chosen.network, report, chosen.route)
     if offline:
         for registry in [each for each in known if is_url(each.location)]:
             report(Note(f"Registry {registry.location} is not asked with --offline"))
@@ -369,13 +370,15 @@ def search(
     *,
     registries: Iterable[PathLike] = (),
     network: Network = Network.PUBLIC,
+    route: Route = DIRECT,
     report: Report = silent,
 ) -> list[Found]:
     """Return what the registries list for `text`: every word in the name or description, the best first.
 
     Raises `NetworkFailure` or `SwarmTimeout` where nothing is found and a registry did not answer.
     """
-    return search_registries(all_registries(registries, network, report), text)
+    check_route(route, network)
+    return search_registries(all_registries(registries, network, report, route), text)
 
 
 def index(registry: PathLike, *, report: Report = silent) -> tuple[Path, bool]:
@@ -387,7 +390,10 @@ def index(registry: PathLike, *, report: Report = silent) -> tuple[Path, bool]:
 
 
 def all_registries(
-    locations: Iterable[PathLike], network: Network = Network.PUBLIC, report: Report = silent
+    locations: Iterable[PathLike],
+    network: Network = Network.PUBLIC,
+    report: Report = silent,
+    route: Route = DIRECT,
 ) -> list[Registry]:
     """Return the registries at `locations`, then those of the user's settings, then the bundled one.
 
@@ -396,11 +402,11 @@ def all_registries(
     """
     found: list[Registry] = []
     for location in locations:
-        if (registry := _registry(os.fspath(location), network, report)) is None:
+        if (registry := _registry(os.fspath(location), network, route, report)) is None:
             raise NotFound(f"There is no registry folder {user_path(location)}")
         found.append(registry)
     for location in load_settings().registries:
-        if (registry := _registry(location, network, report)) is None:
+        if (registry := _registry(location, network, route, report)) is None:
             report(Note(f"Registry {location}, which the settings name, is not there; going on without it"))
             continue
         found.append(registry)
@@ -410,15 +416,19 @@ def all_registries(
     return [*askable, bundled_registry()]
 
 
-def _registry(location: str, network: Network, report: Report) -> Registry | None:
+def _registry(location: str, network: Network, route: Route, report: Report) -> Registry | None:
     if is_url(location):
-        return HttpRegistry(location, network=network, report=report)
+        return HttpRegistry(location, network=network, route=route, report=report)
     folder = user_path(location)
     return DirectoryRegistry(folder) if is_folder(folder) else None
 
 
 def _reach(options: FetchOptions | VerifyOptions | None) -> Network:
     return Network.PUBLIC if options is None else options.network.network
+
+
+def _route(options: FetchOptions | VerifyOptions | None) -> Route:
+    return DIRECT if options is None else options.network.route
 
 
 def _store(path: PathLike | None) -> TrustStore:

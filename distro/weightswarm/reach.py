@@ -18,13 +18,14 @@ from queue import Empty, SimpleQueue
 from typing import cast
 from urllib.parse import SplitResult, urlsplit
 
+from weightswarm.dialling import CONNECT_SECONDS, DIRECT, ProxyFailure, Route, Unreachable, shake_hands
+from weightswarm.errors import InvalidInput
+
 MAX_ADDRESSES = 4
 """Most addresses of one name that are tried."""
 
 FIRST_FREE_PORT = 1024
 WEB_PORTS = {"http": 80, "https": 443}
-
-_CONNECT_SECONDS = 10.0
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Range = tuple[Address, Address]
@@ -38,10 +39,6 @@ class Network(Enum):
     PUBLIC = "public"
     LAN = "lan"
     LOOPBACK = "loopback"
-
-
-class Unreachable(Exception):
-    """No connection; the message says why, in a few words."""
 
 
 class Refused(Unreachable):
@@ -140,11 +137,29 @@ def check_stranger(scheme: str, endpoint: Endpoint, network: Network) -> None:
         raise Refused(f"{host} is not on this machine, and --network loopback asks nobody else")
 
 
-def connect(endpoint: Endpoint, network: Network, *, named: bool, deadline: float) -> socket.socket:
+def check_route(route: Route, network: Network) -> None:
+    """Raise `InvalidInput` for a proxy or an interface that leads off this machine at loopback."""
+    if network is not Network.LOOPBACK:
+        return
+    if route.proxy is not None and not is_here(route.proxy.host):
+        raise InvalidInput(f"--network loopback asks no other machine, and the proxy {route.proxy} is on one")
+    if route.interface is not None and not all(map(is_here, route.interface.addresses)):
+        raise InvalidInput("--network loopback leaves by no interface but lo")
+
+
+def is_here(host: str) -> bool:
+    """Tell whether `host` is this machine, by its literal address or the name `localhost`; asks no resolver."""
+    return is_literal(host) and not is_closed(host, Network.LOOPBACK)
+
+
+def connect(
+    endpoint: Endpoint, network: Network, *, named: bool, deadline: float, route: Route = DIRECT
+) -> socket.socket:
     """Return a connection to one of a host's addresses, judged after its name was looked up: what is judged is dialled.
 
     `named` says that the user himself named the host; at loopback even then nobody but this machine is asked.
-    `deadline` is by the monotonic clock. Raises `Unreachable`.
+    `deadline` is by the monotonic clock. By way of a proxy, the proxy looks names up: a stranger's address is judged,
+    and what a stranger's name leads to is the proxy's to judge. Raises `Unreachable`.
     """
     host, port = endpoint
     open_to_all = named and network is not Network.LOOPBACK
@@ -152,22 +167,58 @@ def connect(endpoint: Endpoint, network: Network, *, named: bool, deadline: floa
         raise Refused(f"{host} is not on this machine, and --network loopback asks nobody else")
     if is_localhost(host):
         host = "127.0.0.1"
+    if route.proxy is not None:
+        if not open_to_all and is_closed(host, network):
+            raise Refused(f"{host} is not open to strangers at --network {network.value}")
+        return _connect_through(route, (host, port), deadline)
     problem: Unreachable = Unreachable("no such host")
     for family, address in look_up(host, port, deadline):
         if not open_to_all and is_closed(str(address[0]), network):
             problem = Refused(f"{address[0]} is not open to strangers at --network {network.value}")
             continue
-        connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(max(0.05, min(_CONNECT_SECONDS, deadline - time.monotonic())))
-            connection.connect(address)
+            return _dial(family, address, route, deadline)
         except OSError as error:
-            connection.close()
             problem = Unreachable("it did not answer in time" if isinstance(error, TimeoutError) else "no connection")
-            continue
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
     raise problem
+
+
+def _dial(family: socket.AddressFamily, address: tuple[str | int, ...], route: Route, deadline: float) -> socket.socket:
+    connection = route.open_socket(family)
+    try:
+        connection.settimeout(max(0.05, min(CONNECT_SECONDS, deadline - time.monotonic())))
+        connection.connect(address)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_through(route: Route, endpoint: Endpoint, deadline: float) -> socket.socket:
+    assert route.proxy is not None
+    connection = connect_to_proxy(route, deadline)
+    try:
+        shake_hands(connection, route.proxy, *endpoint, deadline)
+    except OSError as error:
+        connection.close()
+        raise Unreachable("it did not answer in time" if isinstance(error, TimeoutError) else "no connection") from None
+    except Unreachable:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_proxy(route: Route, deadline: float) -> socket.socket:
+    """Return a connection to the proxy itself. Raises `ProxyFailure`."""
+    assert route.proxy is not None
+    reason = "no such host"
+    for family, address in look_up(route.proxy.host, route.proxy.port, deadline):
+        try:
+            return _dial(family, address, route, deadline)
+        except OSError as error:
+            reason = error.strerror or str(error)
+    raise ProxyFailure(f"the proxy {route.proxy} cannot be reached: {reason}")
 
 
 def look_up(host: str, port: int, deadline: float) -> list[tuple[socket.AddressFamily, tuple[str | int, ...]]]:

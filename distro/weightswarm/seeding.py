@@ -56,9 +56,12 @@ def seed_releases(
     others go on. Raises `NetworkFailure` when it cannot listen or start.
     """
     with Swarm(options.network, lambda text: report(Note(text))) as swarm:
-        if not swarm.port:
+        if options.network.proxy is not None:
+            report(Note("Through a proxy nobody can connect to this machine: it gives to those that it finds itself."))
+        elif not swarm.port:
             raise NetworkFailure("Cannot listen for peers on any address", hint="choose one with --listen HOST:PORT")
-        own = (PeerAddress("127.0.0.1", swarm.port),) if options.network.network is Network.LOOPBACK else ()
+        at_home = options.network.network is Network.LOOPBACK and bool(swarm.port)
+        own = (PeerAddress("127.0.0.1", swarm.port),) if at_home else ()
         peers = tuple(dict.fromkeys((*options.advertise, *own)))
         session = _Seeding(swarm, options, report, stop or threading.Event())
         for release in releases:

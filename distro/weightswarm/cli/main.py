@@ -11,12 +11,13 @@ import click
 
 from weightswarm.cli import exit_codes, signals
 from weightswarm.errors import WeightswarmError
+from weightswarm.settings import load_settings
 from weightswarm.version import __version__
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_COMMANDS = {
+COMMANDS = {
     "publish": "Hash a model, write its manifest and torrent, print the magnet.",
     "seed": "Seed models until stopped; prints their magnets.",
     "fetch": "Fetch a model into the cache, verified; prints its path.",
@@ -33,6 +34,7 @@ _COMMANDS = {
     "export": "Write a release in other programs' formats.",
     "completion": "Print what makes a shell complete commands and names.",
     "man": "Print or write the manual pages.",
+    "config": "Show the settings file and what is set.",
     "demo": "Publish, seed, fetch and verify on this machine alone.",
 }
 
@@ -41,25 +43,29 @@ class _Commands(click.Group):
     """Loads a subcommand's module only when it is run: `--help` stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
         command = getattr(import_module(f"weightswarm.cli.{cmd_name}"), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
+        if cmd_name != "config" and (settings := load_settings()).path is not None:
+            from weightswarm.cli.configuring import defaults
+
+            ctx.default_map = {cmd_name: defaults(command, cmd_name, settings)}
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
         # Names need no module of theirs loaded, and somebody waits at a Tab.
-        found = [CompletionItem(name, help=told) for name, told in _COMMANDS.items() if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=told) for name, told in COMMANDS.items() if name.startswith(incomplete)]
         return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
@@ -15,11 +15,15 @@ from weightswarm.errors import InvalidInput
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from weightswarm.dialling import Interface, Proxy
     from weightswarm.magnet import PeerAddress
+    from weightswarm.scheduling import Window
     from weightswarm.swarm import NetworkOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
+_RATE_HELP = "A second, as 500k, 2M or 100Mbit."
 TRACKER_SCHEMES = ("udp", "http", "https", "ws", "wss")
 WEB_SEED_SCHEMES = ("http", "https")
 HUB = "hub"
@@ -76,6 +80,61 @@ class Size(click.ParamType[int]):
         if size >= 2**31:
             self.fail(f"{value!r} is over 2 GiB", param, ctx)
         return size
+
+
+class Rate(click.ParamType[int]):
+    """Bytes a second, 0 for no limit: `500k`, `2MB/s`, `100Mbit`, `unlimited`."""
+
+    name = "RATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from weightswarm.scheduling import parse_rate
+
+        return value if isinstance(value, int) else _parsed(parse_rate, value, self, param, ctx)
+
+
+class WindowType(click.ParamType["Window"]):
+    """A window of a schedule. In the environment several are separated by semicolons."""
+
+    name = "WINDOW"
+    envvar_list_splitter: ClassVar[str] = ";"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Window:
+        from weightswarm.scheduling import Window, parse_window
+
+        return value if isinstance(value, Window) else _parsed(parse_window, value, self, param, ctx)
+
+
+class ProxyType(click.ParamType["Proxy"]):
+    """A proxy's URL."""
+
+    name = "URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Proxy:
+        from weightswarm.dialling import Proxy
+
+        return value if isinstance(value, Proxy) else _parsed(Proxy.parse, value, self, param, ctx)
+
+
+class InterfaceType(click.ParamType["Interface"]):
+    """An interface of this machine, by its name or by an address that it has."""
+
+    name = "NAME|ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Interface:
+        from weightswarm.dialling import Interface
+
+        return value if isinstance(value, Interface) else _parsed(Interface.find, value, self, param, ctx)
+
+
+def _parsed(
+    parse: Callable[[str], T], value: Any, kind: click.ParamType[T], param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> T:  # fmt: skip
+    try:
+        return parse(str(value))
+    except InvalidInput as error:
+        kind.fail(f"{error}; {error.hint}" if error.hint else str(error), param, ctx)
 
 
 class Address(click.ParamType["PeerAddress"]):
@@ -136,6 +195,17 @@ def reach_option(command: F) -> F:
     )(command)  # fmt: skip
 
 
+def route_options(command: F) -> F:
+    """`--proxy` and `--interface`."""
+    command = option(
+        "--interface", type=InterfaceType(), metavar="NAME|ADDRESS", help="The interface by which all traffic goes.",
+    )(command)  # fmt: skip
+    return option(
+        "--proxy", type=ProxyType(), metavar="URL",
+        help="Everything goes through it: socks5://[USER:PASSWORD@]HOST:PORT or http://…; what cannot is left out.",
+    )(command)  # fmt: skip
+
+
 def network_options(command: F) -> F:
     """Everything that makes a `NetworkOptions`, passed on as `network_choice`, `listen`, `peers`, …"""
     for decorate in (
@@ -144,8 +214,13 @@ def network_options(command: F) -> F:
         option("--peer", "peers", type=Address(), multiple=True,
                help="A peer to connect to."),
         option("--listen", type=ListenAddress(), help="Where to accept peers (default: a free port)."),
-        option("--download-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
-        option("--upload-limit", type=Size(), default=0, metavar="RATE", help="Bytes a second, as 500k or 2M."),
+        option("--max-connections", type=click.IntRange(2, 10_000), metavar="N",
+               help="Most connections to peers and web seeds (default: 500, through a proxy 200)."),
+        option("--limit-schedule", "schedule", type=WindowType(), multiple=True, metavar="WINDOW",
+               help="Other limits at times of the day: '08:00-18:00 2M', 'mon-fri 22:00-06:00 down 5M up 1M'."),
+        option("--download-limit", type=Rate(), default=0, metavar="RATE", help=_RATE_HELP),
+        option("--upload-limit", type=Rate(), default=0, metavar="RATE", help=_RATE_HELP),
+        route_options,
         reach_option,
     ):  # fmt: skip
         command = decorate(command)
@@ -154,12 +229,17 @@ def network_options(command: F) -> F:
 
 def network_from(options: dict[str, Any]) -> NetworkOptions:
     """Return the network options, taking them out of a command's arguments."""
+    from weightswarm.scheduling import Schedule
     from weightswarm.swarm import Network, NetworkOptions, leave_sessions_to_the_process
 
     leave_sessions_to_the_process()
     return NetworkOptions(
         network=Network(options.pop("network_choice")),
         listen=options.pop("listen"),
+        schedule=Schedule(tuple(options.pop("schedule"))),
+        max_connections=options.pop("max_connections"),
+        proxy=options.pop("proxy"),
+        interface=options.pop("interface"),
         upload_limit=options.pop("upload_limit"),
         download_limit=options.pop("download_limit"),
         dht_nodes=options.pop("dht_nodes"),

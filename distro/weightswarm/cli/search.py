@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weightswarm.cli.options import option, output_options, reach_option, registry_options
+from weightswarm.cli.options import option, output_options, reach_option, registry_options, route_options
 from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.errors import printable
 
 if TYPE_CHECKING:
+    from weightswarm.dialling import Interface, Proxy
     from weightswarm.registry import Found
 
 _MAX_TEXT = 200
@@ -22,10 +23,18 @@ _MAX_SHOWN = 60
 @click.argument("text")
 @option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most releases to print.")
 @reach_option
+@route_options
 @registry_options
 @output_options
 def search_command(
-    text: str, limit: int, network_choice: str, registries: tuple[str, ...], quiet: bool, as_json: bool
+    text: str,
+    limit: int,
+    network_choice: str,
+    proxy: Proxy | None,
+    interface: Interface | None,
+    registries: tuple[str, ...],
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """List the releases in all registries whose name or description has every word of TEXT.
 
@@ -33,12 +42,14 @@ def search_command(
     a torrent that was published without a manifest, REV is its info-hash.
     """
     from weightswarm import api
+    from weightswarm.dialling import Route
     from weightswarm.reach import Network
 
     if len(text) > _MAX_TEXT:
         raise click.UsageError(f"TEXT is longer than {_MAX_TEXT} characters")
     with reporting(quiet) as report:
-        found = api.search(text, registries=registries, network=Network(network_choice), report=report)
+        route = Route(proxy, interface)
+        found = api.search(text, registries=registries, network=Network(network_choice), route=route, report=report)
     shown = found[:limit]
     if as_json:
         click.echo(json.dumps([_document(each) for each in shown], indent=2))

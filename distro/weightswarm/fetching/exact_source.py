@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
+from weightswarm.dialling import DIRECT, Route
 from weightswarm.errors import ContentMismatch, WeightswarmError
 from weightswarm.magnet import InfoHash, MagnetLink
 from weightswarm.metainfo import Metainfo, parse_metainfo
@@ -23,10 +24,11 @@ class ExactSource:
     Each is a stranger's word, whoever lists the link: a registry has the torrent itself to give.
     """
 
-    def __init__(self, magnet: MagnetLink, *, network: Network, report: Report) -> None:
+    def __init__(self, magnet: MagnetLink, *, network: Network, route: Route, report: Report) -> None:
         self._urls = torrent_urls(magnet)
         self._info_hash = magnet.info_hash
         self._network = network
+        self._route = route
         self._report = report
         self._answers: queue.SimpleQueue[Metainfo | str] = queue.SimpleQueue()
         if self._urls:
@@ -47,7 +49,7 @@ class ExactSource:
     def _ask(self) -> None:
         for url in self._urls:
             try:
-                self._answers.put(torrent_at(url, self._info_hash, self._network))
+                self._answers.put(torrent_at(url, self._info_hash, self._network, self._route))
             except WeightswarmError as error:
                 self._answers.put(str(error))
             else:
@@ -59,10 +61,10 @@ def torrent_urls(magnet: MagnetLink) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*magnet.exact_sources, *magnet.acceptable_sources)))[:MOST_URLS]
 
 
-def torrent_at(url: str, info_hash: InfoHash, network: Network) -> Metainfo:
+def torrent_at(url: str, info_hash: InfoHash, network: Network, route: Route = DIRECT) -> Metainfo:
     """Return the torrent at a URL that a stranger named. Raises `NetworkFailure`, `InvalidMetainfo`, and
     `ContentMismatch` for another torrent than the one of `info_hash`."""
-    metainfo = parse_metainfo(download_metainfo(url, timeout=SECONDS, network=network, named=False))
+    metainfo = parse_metainfo(download_metainfo(url, timeout=SECONDS, network=network, named=False, route=route))
     if not _is(metainfo.info_hash, info_hash):
         raise ContentMismatch(f"{url} has another torrent than the magnet's")
     return metainfo

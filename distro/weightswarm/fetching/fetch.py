@@ -72,7 +72,13 @@ def fetch_source(
         options = replace(options, local_dir=user_path(options.local_dir))
     reach = options.network.network
     wanted = resolve_source(
-        source, registries=registries, cache=cache, timeout=options.timeout, network=reach, report=report
+        source,
+        registries=registries,
+        cache=cache,
+        timeout=options.timeout,
+        network=reach,
+        route=options.network.route,
+        report=report,
     )
     if not options.trackers and not options.http_only:
         wanted = with_public_trackers(wanted, reach, report)
@@ -195,7 +201,7 @@ class _Fetch:
         if kept is not None:
             return kept
         if self.options.http_only:
-            return ask_exact_sources(self.wanted.magnet, self.options.network.network, self.report)
+            return ask_exact_sources(self.wanted.magnet, self.options.network, self.report)
         metainfo, self.peers = ask_swarm(
             self._open_swarm(),
             self._magnet(),

@@ -115,7 +115,7 @@ class HttpTransfer:
                 f"--http-only needs a web seed, and nobody names one for {self.metainfo.name}", hint=_NO_WEB_SEED
             )
         self._web_seeds = [WebSeed(number, url) for number, url in enumerate(urls)]
-        limits = limits_for(self.network.network, self.network.named_endpoints)
+        limits = limits_for(self.network.network, self.network.named_endpoints, self.network.route)
         lines = Lines(self.metainfo, self.staging, self._web_seeds, self._extents, limits, self.network.download_limit)
         try:
             self._take_staged()

@@ -144,7 +144,15 @@ def look_up(
         standing = standing_of(manifest.name, manifest, signatures, pins.for_name(manifest.name))
         return Looked(None, manifest, None, manifest.name, signatures, standing)
     reach = network.network
-    wanted = resolve_source(source, registries=registries, cache=cache, timeout=timeout, network=reach, report=report)
+    wanted = resolve_source(
+        source,
+        registries=registries,
+        cache=cache,
+        timeout=timeout,
+        network=reach,
+        route=network.route,
+        report=report,
+    )
     metainfo, document = wanted.metainfo, _document(wanted, wanted.metainfo)
     if metainfo is None and depth > (Depth.LINK if document is None else Depth.FILES):
         asked = with_public_trackers(wanted, reach, report)

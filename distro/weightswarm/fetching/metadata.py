@@ -70,7 +70,8 @@ def ask_swarm(
     attempts = Attempts(trackers=len(magnet.trackers))
     patience = Patience(timeout, time.monotonic())
     reported = 0.0
-    exact_source = ExactSource(magnet, network=swarm.options.network, report=report)
+    reach, route = swarm.options.network, swarm.options.route
+    exact_source = ExactSource(magnet, network=reach, route=route, report=report)
     try:
         while not patience.over:
             for event in swarm.poll(0.1):

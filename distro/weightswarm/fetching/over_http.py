@@ -11,11 +11,11 @@ from weightswarm.magnet import MagnetLink
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Note, Report
-from weightswarm.reach import Network
+from weightswarm.swarm import NetworkOptions
 from weightswarm.webseed import HUB, with_hub_folder
 
 
-def ask_exact_sources(magnet: MagnetLink, network: Network, report: Report) -> Metainfo:
+def ask_exact_sources(magnet: MagnetLink, network: NetworkOptions, report: Report) -> Metainfo:
     """Return a magnet's torrent from the URLs that it names itself (`xs`, `as`).
 
     Raises `NotFound`, which says what else would do: a magnet link has no torrent in it, and no peer is asked.
@@ -23,7 +23,7 @@ def ask_exact_sources(magnet: MagnetLink, network: Network, report: Report) -> M
     urls = torrent_urls(magnet)
     for url in urls:
         try:
-            return torrent_at(url, magnet.info_hash, network)
+            return torrent_at(url, magnet.info_hash, network.network, network.route)
         except WeightswarmError as error:
             report(Note(f"{error}."))
     tried = "none of its xs= and as= URLs gave it" if urls else "the link has no xs= or as= URL of it"

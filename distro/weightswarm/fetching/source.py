@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from weightswarm.cache import ModelCache, ReleaseRecord, find_by_info_hash, load_record
+from weightswarm.dialling import Route
 from weightswarm.errors import InvalidInput, InvalidMetainfo, NetworkFailure, NotFound, SwarmTimeout, WeightswarmError
 from weightswarm.magnet import MAX_TEXT, PUBLIC_TRACKERS, InfoHash, MagnetLink, PastedLink, holds_magnet, read_pasted
 from weightswarm.manifest import parse_reference
@@ -67,6 +68,7 @@ def resolve_source(
     cache: ModelCache,
     timeout: float,
     network: Network,
+    route: Route,
     report: Report = silent,
 ) -> Wanted:
     """Read a source: magnet, `.torrent` path or URL, file holding a magnet, info-hash, or `org/model[@revision]`.
@@ -79,7 +81,7 @@ def resolve_source(
     if holds_magnet(source):
         return _of_pasted(source, registries, cache, report)
     if is_url(source):
-        data = download_metainfo(source, timeout=timeout, network=network)
+        data = download_metainfo(source, timeout=timeout, network=network, route=route)
         return _of_torrent(data, registries, cache)
     path = user_path(source)
     if is_file(path):

@@ -7,8 +7,9 @@ import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from weightswarm.dialling import DIRECT, Route, Unreachable
 from weightswarm.errors import NetworkFailure
-from weightswarm.reach import Endpoint, Network, Refused, Unreachable, check_stranger, is_literal, split_url
+from weightswarm.reach import Endpoint, Network, Refused, check_stranger, is_literal, split_url
 from weightswarm.version import __version__
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _PART = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def download_metainfo(url: str, *, timeout: float, network: Network, named: bool = True) -> bytes:
+def download_metainfo(
+    url: str, *, timeout: float, network: Network, named: bool = True, route: Route = DIRECT
+) -> bytes:
     """Return the document at an `http(s)` URL. `timeout` in seconds bounds all of it, headers and redirects included.
 
     `named` says that the user named the URL's own host. Where it redirects to, and where it leads itself if a stranger
@@ -39,7 +42,7 @@ def download_metainfo(url: str, *, timeout: float, network: Network, named: bool
         for _ in range(MAX_REDIRECTS + 1):
             endpoint = _judged(url, first, network, named=named)
             trusted = named and endpoint == first
-            with guarded_session(network, named=trusted, deadline=deadline) as session:
+            with guarded_session(network, named=trusted, deadline=deadline, route=route) as session:
                 session.headers["User-Agent"] = f"weightswarm/{__version__}"
                 # What is compressed may be a thousand times as large as what came.
                 session.headers["Accept-Encoding"] = "identity"

@@ -16,20 +16,27 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
+from weightswarm.dialling import DIRECT, Proxy, Route, Unreachable
+from weightswarm.errors import InvalidInput
 from weightswarm.reach import Network, connect
 
 
 @contextmanager
-def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterator[requests.Session]:
+def guarded_session(
+    network: Network, *, named: bool, deadline: float, route: Route = DIRECT
+) -> Iterator[requests.Session]:
     """Yield a session for one request, which ends at `deadline` (monotonic seconds).
 
-    Proxies that the environment names are the user's choice and look names up themselves; at loopback there are none.
+    Proxies that the environment names are the user's choice and look names up themselves; at loopback there are none,
+    nor where `route` has a proxy.
     """
     connections: list[socket.socket] = []
+    ways = [route]
 
     def watched(connection: socket.socket) -> socket.socket:
         # A descriptor of our own to shut it down by: TLS takes the other one over.
@@ -37,7 +44,7 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
         return connection
 
     def dial(host: str, port: int | None, default: int) -> socket.socket:
-        return watched(connect((host, port or default), network, named=named, deadline=deadline))
+        return watched(connect((host, port or default), network, named=named, deadline=deadline, route=ways[-1]))
 
     def cut_off() -> None:
         for connection in connections:
@@ -52,13 +59,17 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
         def _new_conn(self) -> socket.socket:
             return dial(self._dns_host, self.port, 443)
 
+    def dial_proxy(host: str, port: int | None, default: int) -> socket.socket:
+        way = Route(None, route.interface)
+        return watched(connect((host, port or default), network, named=True, deadline=deadline, route=way))
+
     class ProxiedPlain(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return watched(super()._new_conn())
+            return dial_proxy(self._dns_host, self.port, 80)
 
     class ProxiedSecure(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return watched(super()._new_conn())
+            return dial_proxy(self._dns_host, self.port, 443)
 
     class Adapter(HTTPAdapter):
         def init_poolmanager(self, *arguments: Any, **keywords: Any) -> None:
@@ -76,6 +87,16 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
             # Even one that follows no redirect would read a redirect's body, whatever its size.
             return None
 
+        def merge_environment_settings(self, url: Any, *arguments: Any) -> Any:
+            # From the environment come certificates and, by ~/.netrc, passwords all the same.
+            merged = super().merge_environment_settings(url, *arguments)
+            named_there = select_proxy(url, merged["proxies"]) or ""
+            if route.proxy is None and not named_there.startswith("socks"):
+                return merged
+            if route.proxy is None:
+                ways.append(Route(_of_environment(named_there), route.interface))
+            return {**merged, "proxies": {}}
+
     timer = threading.Timer(max(0.1, deadline - time.monotonic()), cut_off)
     timer.daemon = True
     timer.start()
@@ -90,6 +111,13 @@ def guarded_session(network: Network, *, named: bool, deadline: float) -> Iterat
         timer.join()
         for connection in connections:
             connection.close()
+
+
+def _of_environment(url: str) -> Proxy:
+    try:
+        return Proxy.parse(url)
+    except InvalidInput:
+        raise Unreachable("the environment names a proxy that is not spoken here") from None
 
 
 def _pools(plain: type[HTTPConnection], secure: type[HTTPSConnection]) -> dict[str, type[HTTPConnectionPool]]:

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from weightswarm.dialling import DIRECT, Route, Unreachable
 from weightswarm.reach import (
     WEB_PORTS,
     Endpoint,
     Network,
     Refused,
-    Unreachable,
     check_stranger,
-    is_closed,
-    is_literal,
+    is_here,
     split_url,
 )
 from weightswarm.version import __version__
@@ -88,6 +87,7 @@ def get(
     network: Network,
     known: Validators | None = None,
     token: str | None = None,
+    route: Route = DIRECT,
 ) -> Answer:
     """Return the document at `url`, of `limit` bytes at most, within `seconds` for all tries together.
 
@@ -98,7 +98,7 @@ def get(
     attempt = 1
     while True:
         try:
-            return _follow(url, limit, deadline, network, known or Validators(), token)
+            return _follow(url, limit, deadline, network, known or Validators(), token, route)
         except HttpFailure as failure:
             wait = _BACK_OFF * 2 ** (attempt - 1) if failure.wait is None else failure.wait
             if not failure.passing or attempt == TRIES or wait > MAX_WAIT or time.monotonic() + wait >= deadline:
@@ -107,7 +107,9 @@ def get(
             attempt += 1
 
 
-def _follow(url: str, limit: int, deadline: float, network: Network, known: Validators, token: str | None) -> Answer:
+def _follow(
+    url: str, limit: int, deadline: float, network: Network, known: Validators, token: str | None, route: Route
+) -> Answer:
     # Costs a tenth of a second to load, and few fetches need it.
     import requests
     import urllib3
@@ -123,7 +125,7 @@ def _follow(url: str, limit: int, deadline: float, network: Network, known: Vali
     try:
         for _ in range(MAX_REDIRECTS + 1):
             named = _judged(url, first, network)
-            with guarded_session(network, named=named, deadline=deadline) as session:
+            with guarded_session(network, named=named, deadline=deadline, route=route) as session:
                 silence = max(0.05, min(_SILENCE_SECONDS, deadline - time.monotonic()))
                 with session.get(
                     url,
@@ -180,11 +182,6 @@ def _judged(url: str, first: Endpoint, network: Network) -> bool:
         except Refused as error:
             raise HttpFailure(f"it redirects to {url[:200]}, which is not followed: {error}") from None
     return named
-
-
-def is_here(host: str) -> bool:
-    """Tell whether a host is this machine, by address or as `localhost`; asks no resolver."""
-    return is_literal(host) and not is_closed(host, Network.LOOPBACK)
 
 
 def _redirected(url: str, location: str) -> str:

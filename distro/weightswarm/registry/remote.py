@@ -10,14 +10,15 @@ import time
 from collections.abc import Sequence
 from urllib.parse import quote, urlsplit
 
+from weightswarm.dialling import DIRECT, Route
 from weightswarm.errors import InvalidInput, RegistryFailure
 from weightswarm.magnet import InfoHash, MagnetLink, parse_magnet
 from weightswarm.manifest import parse_model_name
 from weightswarm.progress import Note, Report, silent
-from weightswarm.reach import Network
+from weightswarm.reach import Network, is_here
 from weightswarm.registry import kept
 from weightswarm.registry.entry import RegistryEntry
-from weightswarm.registry.http import HttpFailure, get, is_here
+from weightswarm.registry.http import HttpFailure, get
 from weightswarm.registry.index import INDEX, MAX_BYTES, InvalidIndex, parse_index
 from weightswarm.registry.listing import (
     ABOUT,
@@ -53,9 +54,11 @@ class HttpRegistry:
         network: Network = Network.PUBLIC,
         report: Report = silent,
         seconds: float = DEFAULT_SECONDS,
+        route: Route = DIRECT,
     ) -> None:
         self._url = registry_url(url)
         self._network = network
+        self._route = route
         self._report = report
         self._seconds = seconds
         self._releases: tuple[ListedRelease, ...] | None = None
@@ -109,6 +112,7 @@ class HttpRegistry:
                 limit=MAX_BYTES,
                 seconds=self._seconds,
                 network=self._network,
+                route=self._route,
                 known=None if before is None else before.validators,
             )
         except HttpFailure as failure:
@@ -152,6 +156,7 @@ class HttpRegistry:
                 limit=document.size,
                 seconds=self._seconds + document.size / _SLOWEST,
                 network=self._network,
+                route=self._route,
             )
         except HttpFailure as failure:
             raise self._failed(HttpFailure(f"{place}: {failure}", timed_out=failure.timed_out)) from failure

@@ -12,6 +12,7 @@ MAX_OPENED = 1000
 """Most addresses that are opened one by one, of those that the user named and of others each."""
 
 _BLOCKED = 1
+_UNKNOWN = "0.0.0.0"  # noqa: S104 - named, not bound
 
 
 class AddressFilter:
@@ -21,7 +22,7 @@ class AddressFilter:
     names were looked up.
     """
 
-    def __init__(self, network: Network, relay: str) -> None:
+    def __init__(self, network: Network, relay: str, *, proxied: bool = False) -> None:
         self.network = network
         self.rules = lt.ip_filter()
         for first, last in closed_ranges(network):
@@ -29,6 +30,9 @@ class AddressFilter:
         self._opened: dict[bool, set[str]] = {True: set(), False: set()}
         if network is not Network.LOOPBACK:
             self.rules.add_rule(relay, relay, 0)
+        if proxied:
+            # Whom a proxy is to look up, libtorrent holds for this address until then; the gateway refuses it itself.
+            self.rules.add_rule(_UNKNOWN, _UNKNOWN, 0)
 
     def open(self, host: str, *, named: bool) -> bool:
         """Let a literal address through that would be closed; return whether the rules changed. At loopback none is.

@@ -7,9 +7,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from weightswarm.dialling import Interface, Proxy, Route
 from weightswarm.errors import InvalidInput
 from weightswarm.magnet import PeerAddress
-from weightswarm.reach import Endpoint, Network, Refused, check_stranger, is_closed, is_literal, split_url
+from weightswarm.reach import (
+    Endpoint,
+    Network,
+    Refused,
+    check_route,
+    check_stranger,
+    is_closed,
+    is_here,
+    is_literal,
+    split_url,
+)
+from weightswarm.scheduling import MAX_RATE, Rates, Schedule, check_windows
 
 __all__ = ["Network", "NetworkOptions", "Sieve"]
 
@@ -17,7 +29,7 @@ MAX_TRACKERS = 64
 MAX_WEB_SEEDS = 32
 MAX_PEERS = 200
 TRACKER_SCHEMES = ("udp", "http", "https")
-WEB_SEED_SCHEMES = ("http", "https")
+STREAM_SCHEMES = WEB_SEED_SCHEMES = ("http", "https")
 _SHOWN = 3
 Named = TypeVar("Named", str, PeerAddress)
 
@@ -30,7 +42,11 @@ class NetworkOptions:
     network level allows, a private address among them. `peers` are dialled for every torrent; trackers and web seeds
     only where a torrent or link has them too.
 
-    Raises `InvalidInput` for an address to listen at that the level rules out.
+    `schedule` says when other limits hold. `max_connections` bounds peers and web seeds together, None for the usual
+    bound. With a `proxy` every connection goes through it, and what cannot is left out; `interface` is what connections
+    leave by and peers come in at.
+
+    Raises `InvalidInput` for an address to listen at that the level rules out, and for what a proxy rules out.
     """
 
     network: Network = Network.PUBLIC
@@ -41,20 +57,54 @@ class NetworkOptions:
     peers: tuple[PeerAddress, ...] = ()
     trackers: tuple[str, ...] = ()
     web_seeds: tuple[str, ...] = ()
+    schedule: Schedule = field(default_factory=Schedule)
+    max_connections: int | None = None
+    proxy: Proxy | None = None
+    interface: Interface | None = None
 
     def __post_init__(self) -> None:
-        if not all(0 <= limit < 2**31 for limit in (self.upload_limit, self.download_limit)):
+        if not all(0 <= limit <= MAX_RATE for limit in (self.upload_limit, self.download_limit)):
             raise InvalidInput("A rate limit must be below 2 GiB a second")
-        if self.network is Network.LOOPBACK and self.listen is not None and not is_loopback(self.listen.host):
+        check_windows(self.schedule.windows)
+        self._check_route()
+        if self.network is Network.LOOPBACK and self.listen is not None and not is_here(self.listen.host):
             raise InvalidInput(
                 f"--network loopback cannot listen at {self.listen}",
                 hint="listen at 127.0.0.1, or choose --network lan",
             )
 
+    def _check_route(self) -> None:
+        check_route(self.route, self.network)
+        proxy, interface = self.proxy, self.interface
+        if interface is not None and self.listen is not None and self.listen.host not in interface.addresses:
+            raise InvalidInput(
+                f"--listen {self.listen} is not at the interface", hint=f"it has {', '.join(interface.addresses)}"
+            )
+        if proxy is None:
+            return
+        if self.listen is not None:
+            raise InvalidInput("Nobody can connect to this machine through --proxy", hint="leave --listen out")
+        if self.dht_nodes:
+            raise InvalidInput("The DHT does not go through --proxy", hint="leave --dht-node out")
+        if named := [str(peer) for peer in self.peers if not is_literal(peer.host)]:
+            raise InvalidInput(
+                f"--peer {named[0]} would have to be looked up here, and --proxy looks up nothing here",
+                hint="give the peer's address",
+            )
+
+    @property
+    def route(self) -> Route:
+        """The way that connections leave by."""
+        return Route(self.proxy, self.interface)
+
+    def rates(self) -> Rates:
+        """Return the limits that hold now."""
+        return self.schedule.rates(Rates(self.download_limit, self.upload_limit))
+
     @property
     def named_peers(self) -> tuple[PeerAddress, ...]:
         """The peers that may be dialled: at loopback those of this machine."""
-        return tuple(peer for peer in self.peers if self.network is not Network.LOOPBACK or is_loopback(peer.host))
+        return tuple(peer for peer in self.peers if self.network is not Network.LOOPBACK or is_here(peer.host))
 
     @property
     def named_endpoints(self) -> frozenset[Endpoint]:
@@ -71,9 +121,8 @@ class NetworkOptions:
         return near or is_closed(found[1][0], Network.PUBLIC)
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` is this machine, by its literal address or the name `localhost`; asks no resolver."""
-    return is_literal(host) and not is_closed(host, Network.LOOPBACK)
+def _is_udp(url: str) -> bool:
+    return url[:4].lower() == "udp:"
 
 
 @dataclass(slots=True)
@@ -86,7 +135,13 @@ class Sieve:
 
     def trackers(self, urls: Iterable[str]) -> list[str]:
         """Return the trackers that may be asked."""
-        return self._pick("trackers", self._urls(urls, self.options.trackers, TRACKER_SCHEMES), MAX_TRACKERS)
+        schemes: tuple[str, ...] = TRACKER_SCHEMES
+        if self.options.proxy is not None:
+            # UDP goes through no HTTP proxy, and through few others.
+            urls, schemes = list(urls), STREAM_SCHEMES
+            self.refused.update((url, "no UDP goes through --proxy") for url in urls if _is_udp(url))
+            urls = [url for url in urls if not _is_udp(url)]
+        return self._pick("trackers", self._urls(urls, self.options.trackers, schemes), MAX_TRACKERS)
 
     def web_seeds(self, urls: Iterable[str]) -> list[str]:
         """Return the web seeds that may be asked."""
@@ -130,6 +185,9 @@ class Sieve:
         return True
 
     def _may_dial(self, peer: PeerAddress) -> bool:
+        if self.options.proxy is not None and not is_literal(peer.host):
+            self.refused[str(peer)] = "a name that would have to be looked up here, with --proxy"
+            return False
         try:
             check_stranger("peer", (peer.host, peer.port), self.options.network)
         except Refused as error:

@@ -51,8 +51,13 @@ class Relay:
     def __init__(self, network: Network, limits: Limits) -> None:
         self.limits = limits
         self.passed = 0
-        # Outside loopback the session's address filter lets this one address of 127/8 through, which nobody can guess.
-        host = "127.0.0.1" if network is Network.LOOPBACK else f"127.{_byte()}.{_byte()}.{_byte()}"
+        # Outside loopback the session's address filter lets this one address of 127/8 through, which nobody can guess,
+        # and the gateway to a proxy takes no other for ours.
+        here = network is Network.LOOPBACK and limits.route.proxy is None
+        host = "127.0.0.1" if here else f"127.{_byte()}.{_byte()}.{_byte()}"
+        if limits.route.proxy is None and limits.route.interface is not None:
+            # What is bound to an interface reaches no loopback, but the interface's own address.
+            host = limits.route.interface.addresses[0]
         self.address = host
         self._token = secrets.token_hex(16)
         self._web_seeds: list[_WebSeed] = []
@@ -65,7 +70,8 @@ class Relay:
     def through(self, url: str) -> str:
         """Return the address by which libtorrent reaches the web seed at `url`."""
         if self._listener is None:
-            self._listener = socket.create_server((self.address, 0), backlog=MAX_CONNECTIONS)
+            family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+            self._listener = socket.create_server((self.address, 0), family=family, backlog=MAX_CONNECTIONS)
             threading.Thread(target=self._accept, args=(self._listener,), name="relay", daemon=True).start()
         numbers = {each.url: number for number, each in enumerate(self._web_seeds)}
         number = numbers.get(url, len(self._web_seeds))
@@ -74,7 +80,8 @@ class Relay:
         # BEP 19: to a URL that ends in a slash the torrent's names are appended, and to every one of a folder's.
         path = urlsplit(url).path
         slash = "/" if path.endswith("/") or not path or is_hub_folder(url) else ""
-        return f"http://{self.address}:{self._listener.getsockname()[1]}/{self._token}/{number}{slash}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self._listener.getsockname()[1]}/{self._token}/{number}{slash}"
 
     def complaints(self) -> list[str]:
         """Return what is new to say of web seeds, a sentence each."""
@@ -100,7 +107,7 @@ class Relay:
         failures = 0
         while failures < _MAX_ACCEPT_FAILURES:
             try:
-                client, _ = listener.accept()
+                client, (host, *_) = listener.accept()
             except OSError:
                 if self._closed:
                     return
@@ -109,6 +116,9 @@ class Relay:
                 time.sleep(_ACCEPT_PAUSE)
                 continue
             failures = 0
+            if host not in ("127.0.0.1", self.address):
+                client.close()
+                continue
             connection = _Connection(client, self)
             with self._lock:
                 full = self._closed or len(self._open) >= MAX_CONNECTIONS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import libtorrent as lt
 
@@ -23,9 +23,12 @@ from weightswarm.swarm.layers import piece_layers
 from weightswarm.swarm.network import TRACKER_SCHEMES, Network, NetworkOptions, Sieve
 from weightswarm.swarm.relay import Relay
 from weightswarm.swarm.resolving import Resolver, literal
-from weightswarm.swarm.settings import make_session
+from weightswarm.swarm.settings import make_session, rate_settings
 from weightswarm.swarm.torrent import Torrent, lay_out, own_files
 from weightswarm.webseed import limits_for
+
+if TYPE_CHECKING:
+    from weightswarm.swarm.gateway import Gateway
 
 _REFRESH_SECONDS = 0.25
 _UTP_AFTER_SECONDS = 10.0
@@ -56,9 +59,11 @@ class Swarm:
         self.options = options
         self._notice = notice
         self._sieve = Sieve(options)
-        self._relay = Relay(options.network, limits_for(options.network, options.named_endpoints))
-        self._filter = AddressFilter(options.network, self._relay.address)
-        self._session = make_session(options, self._filter.rules)
+        self._relay = Relay(options.network, limits_for(options.network, options.named_endpoints, options.route))
+        self._gateway = _gateway_to(options, self._relay.address)
+        self._filter = AddressFilter(options.network, self._relay.address, proxied=self._gateway is not None)
+        self._session = make_session(options, self._filter.rules, self._gateway)
+        self._rates = options.rates()
         self._peer_id = self._session.get_settings()["peer_fingerprint"].encode()
         self._torrents: dict[lt.torrent_handle, Torrent] = {}
         self._resolver: Resolver[_Purpose] = Resolver()
@@ -72,7 +77,8 @@ class Swarm:
         self._said_closed = False
 
     def __enter__(self) -> Self:
-        deadline = time.monotonic() + 5
+        # Through a proxy nobody comes in, and no port is opened.
+        deadline = time.monotonic() + (5 if self._gateway is None else 0)
         while not self._session.listen_port() and time.monotonic() < deadline:
             self._session.wait_for_alert(50)
             for alert in self._session.pop_alerts():
@@ -82,6 +88,8 @@ class Swarm:
                         f"Cannot listen on {self.options.listen}: {alert.error.message()}",
                         hint="choose another --listen HOST:PORT, or leave it out for a free port",
                     )
+        if self.options.schedule.windows:
+            self._notice(f"By the schedule: {self._rates}.")
         for host, port in self._own_trackers():
             self._open_or_ask(PeerAddress(host, port), _Purpose(named=True, tracker=True))
         for peer in self.options.named_peers:
@@ -106,6 +114,8 @@ class Swarm:
             leave(self._session)
         # The destructor waits for the session's own threads.
         del self._session
+        if self._gateway is not None:
+            self._gateway.close()
 
     @property
     def port(self) -> int:
@@ -121,7 +131,7 @@ class Swarm:
         """Take note of web seeds that the user himself named, besides those in the options."""
         self.options = replace(self.options, web_seeds=(*self.options.web_seeds, *urls))
         self._sieve.options = self.options
-        self._relay.limits = limits_for(self.options.network, self.options.named_endpoints)
+        self._relay.limits = limits_for(self.options.network, self.options.named_endpoints, self.options.route)
 
     def dht_nodes(self) -> int:
         """Return how many DHT nodes are known, 0 when the DHT is off."""
@@ -211,7 +221,8 @@ class Swarm:
     ) -> Torrent:
         parameters.trackers = self._sieve.trackers(trackers)
         parameters.url_seeds = [self._relay.through(url) for url in self._sieve.web_seeds(web_seeds)]
-        self._names |= names_in(parameters.trackers)
+        if self._gateway is None:
+            self._names |= names_in(parameters.trackers)
         # What the torrent file itself names must not come in by the side door.
         parameters.flags |= lt.torrent_flags.override_trackers | lt.torrent_flags.override_web_seeds
         parameters.flags |= lt.torrent_flags.apply_ip_filter
@@ -227,7 +238,7 @@ class Swarm:
         torrent = Torrent(handle, info_hash, self._peer_id)
         torrent.given.update(literals)
         self._torrents[handle] = torrent
-        if self.options.network is not Network.LOOPBACK:
+        if self._gateway is None and self.options.network is not Network.LOOPBACK:
             for peer in reachable:
                 if literal(peer) is None:
                     self._resolver.ask([peer], _Purpose(torrent, named=peer in self.options.named_peers))
@@ -236,7 +247,10 @@ class Swarm:
     # --- events --------------------------------------------------------------------------------------------------
 
     def poll(self, timeout: float) -> list[Event]:
-        """Wait up to `timeout` seconds for something to happen and return it; statuses are fresh afterwards."""
+        """Wait up to `timeout` seconds for something to happen and return it; statuses are fresh afterwards.
+
+        Raises `NetworkFailure` where the proxy lets nobody in.
+        """
         now = time.monotonic()
         if now >= self._next_refresh:
             self._next_refresh = now + _REFRESH_SECONDS
@@ -245,7 +259,10 @@ class Swarm:
             self._use_answers()
             self._reach_by_utp(now)
             self._announce_again(now)
-            for complaint in self._relay.complaints():
+            self._keep_to_schedule()
+            if self._gateway is not None and self._gateway.refusal is not None:
+                raise NetworkFailure(f"No connection: {self._gateway.refusal}", hint="--proxy takes USER:PASSWORD@HOST")
+            for complaint in (*self._relay.complaints(), *(self._gateway.complaints() if self._gateway else ())):
                 self._notice(complaint)
         if not self._events:
             self._session.wait_for_alert(int(timeout * 1000))
@@ -273,6 +290,12 @@ class Swarm:
             if isinstance(event, Checked) and event.torrent.handle in self._starting:
                 self._starting.remove(event.torrent.handle)
                 event.torrent.handle.resume()
+
+    def _keep_to_schedule(self) -> None:
+        if (rates := self.options.rates()) != self._rates:
+            self._rates = rates
+            self._session.apply_settings(cast("Any", rate_settings(rates)))
+            self._notice(f"By the schedule: {rates}.")
 
     def piece_layers(self, torrent: Torrent, metainfo: Metainfo) -> dict[bytes, bytes] | None:
         """Return a torrent's piece layers by `pieces root`, once peers have sent them; None while one is missing."""
@@ -302,7 +325,7 @@ class Swarm:
     def _open_or_ask(self, host: PeerAddress, purpose: _Purpose) -> None:
         if (address := literal(host)) is not None:
             self._use(address, purpose)
-        elif self.options.network is not Network.LOOPBACK:
+        elif self._gateway is None and self.options.network is not Network.LOOPBACK:
             self._resolver.ask([host], purpose)
 
     def _use_answers(self) -> None:
@@ -350,7 +373,7 @@ class Swarm:
     def _reach_by_utp(self, now: float) -> None:
         """Allow outgoing uTP when peers are known and TCP has reached none of them for a while."""
         lonely = any(t.status.known_peers and not t.status.peers for t in self._torrents.values())
-        if not lonely:
+        if not lonely or self._gateway is not None:
             self._lonely_since = None
         elif self._lonely_since is None:
             self._lonely_since = now
@@ -367,6 +390,16 @@ class Swarm:
         self._next_announce = now + _ANNOUNCE_SECONDS
         for torrent in self._torrents.values():
             torrent.announce_to(self.options.is_own_tracker)
+
+
+def _gateway_to(options: NetworkOptions, relay: str) -> Gateway | None:
+    if options.proxy is None:
+        return None
+    # Who has no proxy does not wait for its event loop to load.
+    from weightswarm.swarm.gateway import Gateway
+
+    named = options.named_endpoints | {(peer.host, peer.port) for peer in options.named_peers}
+    return Gateway(options.route, options.network, named, relay)
 
 
 def _libtorrent_hashes(info_hash: InfoHash) -> lt.info_hash_t:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import secrets
 import socket
 from contextlib import suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import libtorrent as lt
 
 from weightswarm.hashing import usable_cores
 from weightswarm.magnet import PeerAddress
 from weightswarm.reach import FIRST_FREE_PORT
+from weightswarm.scheduling import Rates
 from weightswarm.swarm.network import Network, NetworkOptions
 from weightswarm.version import __version__
 
+if TYPE_CHECKING:
+    from weightswarm.swarm.gateway import Gateway
+
 _ALL_IPV4 = "0.0.0.0"  # noqa: S104 - every interface, where the network level allows it
 _PORT_TRIES = 20
+_USUAL_CONNECTIONS = 500
+_PROXIED_CONNECTIONS = 200
 ALERTS = (
     lt.alert.category_t.error_notification
     | lt.alert.category_t.status_notification
@@ -28,8 +34,8 @@ ALERTS = (
 )
 
 
-def session_settings(options: NetworkOptions) -> dict[str, Any]:
-    """Return the settings for a session that moves large files at the reach `options` allow."""
+def session_settings(options: NetworkOptions, gateway: Gateway | None = None) -> dict[str, Any]:
+    """Return the settings for a session that moves large files at the reach `options` allow, and by their proxy."""
     public = options.network is Network.PUBLIC
     private_dht = bool(options.dht_nodes) and not public
     settings: dict[str, Any] = {
@@ -54,7 +60,9 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         "whole_pieces_threshold": 0,
         "max_out_request_queue": 2000,
         "unchoke_slots_limit": 64,
-        "connections_limit": 500,
+        "connections_limit": _connections(options),
+        # No more than were allowed, not even to choose among them.
+        "connections_slack": 10 if options.max_connections is None else 0,
         # The port that was asked for, or an error: not the next one that is free.
         "max_retry_port_bind": 0 if options.listen is not None else 10,
         "listen_system_port_fallback": False,
@@ -76,8 +84,7 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
         # A dead tracker may not hold up a shutdown.
         "stop_tracker_timeout": 1,
         "tracker_completion_timeout": 20,
-        "upload_rate_limit": options.upload_limit,
-        "download_rate_limit": options.download_limit,
+        **rate_settings(options.rates()),
         "listen_interfaces": _listen_interfaces(options),
         "enable_dht": public or private_dht,
         "enable_lsd": options.network is not Network.LOOPBACK,
@@ -96,10 +103,45 @@ def session_settings(options: NetworkOptions) -> dict[str, Any]:
             "dht_enforce_node_id",
         ):
             settings[key] = False
-    if options.network is Network.LOOPBACK:
+    if options.interface is not None:
+        settings["outgoing_interfaces"] = options.interface.device or options.interface.addresses[0]
+    elif options.network is Network.LOOPBACK:
         # Outgoing sockets bound to loopback cannot leave the machine, whatever they are told to reach.
         settings["outgoing_interfaces"] = "127.0.0.1"
-    return settings
+    return settings if gateway is None else {**settings, **_through(gateway)}
+
+
+def rate_settings(rates: Rates) -> dict[str, Any]:
+    """Return the settings that hold a session to these limits."""
+    return {"download_rate_limit": rates.download, "upload_rate_limit": rates.upload}
+
+
+def _through(gateway: Gateway) -> dict[str, Any]:
+    """Return the settings of a session whose every connection is the gateway's: no name is looked up, no UDP is sent.
+
+    libtorrent opens no port to accept at then. Its own way through an HTTP proxy would look up HTTPS trackers here, and
+    its way through any would ask it for our relay.
+    """
+    return {
+        "proxy_type": int(lt.proxy_type_t.socks5_pw),
+        "proxy_hostname": gateway.address,
+        "proxy_port": gateway.port,
+        "proxy_username": gateway.user,
+        "proxy_password": gateway.password,
+        "proxy_hostnames": True,
+        "proxy_peer_connections": True,
+        "proxy_tracker_connections": True,
+        "listen_interfaces": "",
+        "outgoing_interfaces": "",
+        "dht_bootstrap_nodes": "",
+        "connection_speed": 20,
+        **{f"enable_{each}": False for each in ("dht", "lsd", "upnp", "natpmp", "incoming_utp", "outgoing_utp")},
+    }
+
+
+def _connections(options: NetworkOptions) -> int:
+    usual = _USUAL_CONNECTIONS if options.proxy is None else _PROXIED_CONNECTIONS
+    return usual if options.max_connections is None else options.max_connections
 
 
 def _peer_id() -> str:
@@ -107,12 +149,12 @@ def _peer_id() -> str:
     return f"-WS{__version__.replace('.', ''):0<4.4}-{secrets.token_hex(6)}"
 
 
-def make_session(options: NetworkOptions, rules: lt.ip_filter) -> lt.session:
-    """Return a running session behind an address filter.
+def make_session(options: NetworkOptions, rules: lt.ip_filter, gateway: Gateway | None = None) -> lt.session:
+    """Return a running session behind an address filter, and before a gateway to the user's proxy.
 
     Raises `ValueError` when libtorrent did not take a setting as given.
     """
-    settings = session_settings(options)
+    settings = session_settings(options, gateway)
     # The filter must stand before anything can connect, so the session is born paused and deaf.
     quiet = {"listen_interfaces": "", "enable_dht": False, "enable_lsd": False, "enable_upnp": False}
     session: lt.session = lt.session(cast("Any", {**settings, **quiet, "enable_natpmp": False}))
@@ -128,6 +170,10 @@ def make_session(options: NetworkOptions, rules: lt.ip_filter) -> lt.session:
 
 def _listen_interfaces(options: NetworkOptions) -> str:
     loopback = options.network is Network.LOOPBACK
+    if options.interface is not None and options.listen is None:
+        port = _free_port()
+        names = [options.interface.device] if options.interface.device else options.interface.addresses
+        return ",".join(str(PeerAddress(name, port)) for name in names)
     listen = options.listen or PeerAddress("127.0.0.1" if loopback else _ALL_IPV4, 0)
     if listen.port == 0 and not loopback:
         # Port 0 would open another port on each interface, and libtorrent announces only the first.

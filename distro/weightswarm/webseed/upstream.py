@@ -14,9 +14,10 @@ from functools import cache
 from typing import Any, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
+from weightswarm.dialling import DIRECT, Route, Unreachable
 from weightswarm.errors import InvalidInput
 from weightswarm.hub import Hub, hub_from_environment
-from weightswarm.reach import Endpoint, Network, Refused, Unreachable, check_stranger, connect, split_url
+from weightswarm.reach import Endpoint, Network, Refused, check_stranger, connect, split_url
 from weightswarm.version import __version__
 from weightswarm.webseed.waiting import retry_after
 from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges, Watched
@@ -33,7 +34,7 @@ _SCHEMES = ("http", "https")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may meet: the network level, and the hosts that the user himself named.
+    """What a request may meet: the network level, and the hosts that the user himself named; and by which way.
 
     `hub` is whose token goes to its own origin, none where no token is to go anywhere.
     """
@@ -41,13 +42,14 @@ class Limits:
     network: Network
     named: frozenset[Endpoint]
     hub: Hub | None = None
+    route: Route = DIRECT
 
 
-def limits_for(network: Network, named: frozenset[Endpoint]) -> Limits:
+def limits_for(network: Network, named: frozenset[Endpoint], route: Route = DIRECT) -> Limits:
     """Return the limits with the Hub that the environment names; one that it misnames gets no token."""
     with suppress(InvalidInput):
-        return Limits(network, named, hub_from_environment())
-    return Limits(network, named)
+        return Limits(network, named, hub_from_environment(), route)
+    return Limits(network, named, route=route)
 
 
 class Upstream:
@@ -198,7 +200,7 @@ class Upstream:
         try:
             if not named:
                 check_stranger(scheme, endpoint, self.limits.network)
-            connection = connect(endpoint, self.limits.network, named=named, deadline=deadline)
+            connection = connect(endpoint, self.limits.network, named=named, deadline=deadline, route=self.limits.route)
         except Refused as error:
             raise Misbehaved(f"it leads to {endpoint[0]}:{endpoint[1]}: {error}") from None
         except Unreachable as error:
