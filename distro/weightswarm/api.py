@@ -70,6 +70,7 @@ def publish(
     oms_key: ModelSigKey | None = None,
     from_hub: str | None = None,
     network: Network = Network.PUBLIC,
+    route: Route = DIRECT,
     report: Report = silent,
 ) -> Published:
     """Hash a folder, a file or a cached `org/model[@revision]`; write its manifest and torrent into `output`.
@@ -98,6 +99,7 @@ def publish(
         signer=signer,
         from_hub=from_hub,
         network=network,
+        route=route,
         report=report,
     )
     if sha256sums is not None:
@@ -131,6 +133,7 @@ def prepare(
     signer: Signer | None = None,
     from_hub: str | None = None,
     network: Network = Network.PUBLIC,
+    route: Route = DIRECT,
     report: Report = silent,
 ) -> Release:
     """Make a release without writing it anywhere. A path wins over a cached model of the same spelling.
@@ -138,12 +141,13 @@ def prepare(
     `org/model=path` names a path in one word, for those who prepare several. A cached release keeps the signature
     that it came with, unless `signer` makes another.
 
-    `from_hub`, `org/model[@revision]`, has the Hub asked, as far as `network` reaches: the release then has all files
-    that the Hub lists, with those sizes and hashes, under the Hub's commit, and by default under its name. Raises
-    `ContentMismatch` naming those that are not so.
+    `from_hub`, `org/model[@revision]`, has the Hub asked, as far as `network` reaches and by way of `route`: the
+    release then has all files that the Hub lists, with those sizes and hashes, under the Hub's commit, and by default
+    under its name. Raises `ContentMismatch` naming those that are not so.
     """
     from weightswarm.publishing import PublishOptions, prepare_source, sign_release
 
+    check_route(route, network)
     release = prepare_source(
         str(source),
         name=name,
@@ -151,6 +155,7 @@ def prepare(
         options=options or PublishOptions(),
         from_hub=from_hub,
         network=network,
+        route=route,
         report=report,
     )
     if release.metainfo.private:
@@ -204,6 +209,7 @@ def seed(
             signer=signer,
             from_hub=from_hub,
             network=chosen.network.network,
+            route=chosen.network.route,
             report=report,
         )
         for source in sources
@@ -355,7 +361,7 @@ def export(
     looked = look_up(
         source,
         cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, chosen.network, report),
+        registries=all_registries(registries, chosen.network, report, chosen.route),
         network=chosen,
         timeout=timeout,
         trust_store=store,

@@ -20,6 +20,7 @@ from weightswarm.cli.options import (
     option,
     output_options,
     reach_option,
+    route_options,
     urls,
 )
 from weightswarm.cli.qr import qr_option, show_qr
@@ -27,6 +28,7 @@ from weightswarm.cli.reporting import reporting, size_text
 from weightswarm.cli.signer import passphrase, read_small, signer_from, signer_options
 
 if TYPE_CHECKING:
+    from weightswarm.dialling import Interface, Proxy
     from weightswarm.publishing import PublishOptions
 
 
@@ -105,6 +107,7 @@ def publish_options_from(
     help="Write an OpenSSF model.sig too, by this private key in PEM (P-256).",
 )
 @release_options
+@route_options
 @reach_option
 @cache_options
 @output_options
@@ -117,6 +120,8 @@ def publish_command(
     oms_key: str | None,
     from_hub: str | None,
     network_choice: str,
+    proxy: Proxy | None,
+    interface: Interface | None,
     cache_dir: str | None,
     quiet: bool,
     as_json: bool,
@@ -128,6 +133,7 @@ def publish_command(
     any machine, so that all who publish them meet in one swarm. `weightswarm seed` then serves it.
     """
     from weightswarm import api
+    from weightswarm.dialling import Route
     from weightswarm.publishing import ModelSigKey
     from weightswarm.reach import Network
 
@@ -152,6 +158,7 @@ def publish_command(
             oms_key=model_sig_key,
             from_hub=from_hub,
             network=Network(network_choice),
+            route=Route(proxy, interface),
             report=report,
         )
     manifest = published.release.manifest

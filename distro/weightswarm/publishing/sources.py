@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weightswarm.cache import ModelCache
+from weightswarm.dialling import Route
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.hub import HubListing, hub_from_environment
 from weightswarm.manifest import is_model_name, parse_reference
@@ -21,6 +22,7 @@ def prepare_source(
     options: PublishOptions,
     from_hub: str | None,
     network: Network,
+    route: Route,
     report: Report,
 ) -> Release:
     """Make a release of a path, of `org/model=path` or of a cached `org/model[@revision]`; a path wins.
@@ -36,7 +38,8 @@ def prepare_source(
     def listed(revision: str) -> HubListing | None:
         if from_hub is None:
             return None
-        return list_hub_files(hub_name, revision, hub=hub_from_environment(), network=network, report=report)
+        hub = hub_from_environment()
+        return list_hub_files(hub_name, revision, hub=hub, network=network, route=route, report=report)
 
     path = user_path(source)
     if is_file(path) or is_folder(path) or looks_like_path(source):

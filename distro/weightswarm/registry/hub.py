@@ -11,6 +11,7 @@ import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from weightswarm.dialling import DIRECT, Route
 from weightswarm.errors import InvalidInput, NetworkFailure, NotFound, WeightswarmError
 from weightswarm.hub import Hub, HubFile, HubListing
 from weightswarm.manifest import MAX_PATHS_LENGTH, is_revision, parse_model_name
@@ -35,6 +36,7 @@ def list_hub_files(
     *,
     hub: Hub,
     network: Network = Network.PUBLIC,
+    route: Route = DIRECT,
     seconds: float = DEFAULT_SECONDS,
     report: Report = silent,
 ) -> HubListing:
@@ -43,7 +45,7 @@ def list_hub_files(
     The token goes to the Hub's own origin, and to none that it redirects to. At loopback nobody but this machine is
     asked. Raises `InvalidInput`, `NotFound`, `NetworkFailure`.
     """
-    asked = _Asked(parse_model_name(name), _parse_ref(revision), hub, network, time.monotonic() + seconds)
+    asked = _Asked(parse_model_name(name), _parse_ref(revision), hub, network, route, time.monotonic() + seconds)
     commit = asked.commit()
     files = asked.files(commit)
     report(Note(f"The Hub at {hub.endpoint} lists {len(files):,} files of {name}@{commit[:8]}"))
@@ -53,11 +55,12 @@ def list_hub_files(
 class _Asked:
     """One question to the Hub, and the time until which it may take to answer."""
 
-    def __init__(self, name: str, revision: str, hub: Hub, network: Network, deadline: float) -> None:
+    def __init__(self, name: str, revision: str, hub: Hub, network: Network, route: Route, deadline: float) -> None:
         self.name = name
         self.revision = revision
         self.hub = hub
         self.network = network
+        self.route = route
         self.deadline = deadline
 
     def commit(self) -> str:
@@ -144,6 +147,7 @@ class _Asked:
                 limit=MAX_PAGE_BYTES,
                 seconds=max(0.1, self.deadline - time.monotonic()),
                 network=self.network,
+                route=self.route,
                 token=self.hub.token_for(url),
             )
         except HttpFailure as failure:
