@@ -63,6 +63,10 @@ class Repository:
         """Where this program keeps what it knows of a revision."""
         return self.path / ".weightswarm" / revision
 
+    def own_ref(self, revision: str) -> Path:
+        """A name of ours for a revision where `refs/main` names another: `hf cache prune` deletes what no ref names."""
+        return self.refs / "weightswarm" / revision
+
     def blob(self, entry: FileEntry) -> Path:
         """Where a file's content stands: under the Hub's own id for it, or its SHA-256."""
         return Path(self.path, "blobs", entry.blob_id or entry.sha256)
@@ -105,6 +109,11 @@ class Repository:
         except OSError:
             return None
         return text if is_revision(text) else None
+
+    def is_named(self, revision: str, *, as_main: bool) -> bool:
+        """Whether `refs/main` names a revision, or, unless it has to, a ref of ours beside it."""
+        main = self.main()
+        return main == revision or (main is not None and not as_main and self.own_ref(revision).is_file())
 
 
 @dataclass(frozen=True, slots=True)

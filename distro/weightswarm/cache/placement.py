@@ -110,9 +110,18 @@ class CachePlacement:
                         move_verified(path, file, source, blobs, repository.blob(entries[path]).name, 0o444)
                     blobs.sync()
                 self._show(files, kept, snapshots, scratch, linked=linked)
-                if self.set_main or repository.main() is None:
-                    # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
-                    refs.write("main", self.manifest.revision.encode(), beside=scratch)
+                self._name(refs, scratch)
+
+    def _name(self, refs: OpenFolder, scratch: OpenFolder) -> None:
+        # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
+        revision, main = self.manifest.revision, self.repository.main()
+        if self.set_main or main is None:
+            refs.write("main", revision.encode(), beside=scratch)
+        elif main != revision:
+            own = self.repository.own_ref(revision)
+            with refs.enter(own.parent.name) as folder:
+                folder.write(own.name, revision.encode(), beside=scratch)
+                folder.sync()
 
     def _save_record(self, files: VerifiedFiles) -> None:
         earlier = load_record(self.repository, self.manifest.revision)
@@ -157,7 +166,13 @@ class CachePlacement:
                 with base.descend(folder, create=False) as changed:
                     changed.sync()
         if fresh:
-            scratch.move("snapshot", snapshots, revision)
+            try:
+                scratch.move("snapshot", snapshots, revision)
+            except OSError as error:
+                if not linked or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                # The Hub's client began the same revision meanwhile: its snapshot gains our files.
+                self._show(files, kept, snapshots, scratch, linked=linked)
         snapshots.sync()
 
     def _link_all(self, entries: list[FileEntry], base: OpenFolder, scratch: OpenFolder, folders: set[Path]) -> None:

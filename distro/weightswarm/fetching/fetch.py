@@ -168,9 +168,8 @@ class _Fetch:
         entries = self._selected(record.manifest)
         if missing_paths(record, [entry.path for entry in entries]):
             return None
-        main = record.repository.main()
         # A kill between the snapshot and its ref leaves no ref: placing again writes it.
-        if main is None or (self.options.set_main and main != record.manifest.revision):
+        if not record.repository.is_named(record.manifest.revision, as_main=self.options.set_main):
             return None
         self._vouched = self._vouch(record.manifest, metainfo, keep=True)
         self._check_model_sig(record.manifest, None)
