@@ -391,6 +391,28 @@ def test_a_local_folder_gets_plain_files_and_the_cache_nothing(
     cli.ok("verify", "plain")
 
 
+def test_a_local_folder_with_a_choice_of_files_is_verified_and_mended_by_that_choice(
+    cli: CommandLine, magnet: str, tmp_path: Path, model: Path
+) -> None:
+    folder = tmp_path / "plain"
+    cli.ok("fetch", magnet, "--local-dir", "plain", "--include", "*.safetensors")
+    assert "partial" in cli.ok("verify", "plain").stderr
+    flip_byte(folder / WEIGHTS)
+    refused_names = cli("verify", "plain")
+    assert (refused_names.code, WEIGHTS in refused_names.stdout) == (3, True)
+    cli.ok("verify", "plain", "--repair", "--peer", peer_of(magnet))
+    assert contents(folder) == {WEIGHTS: (model / WEIGHTS).read_bytes()}
+
+    cli.ok("fetch", magnet, "--local-dir", "plain", "--include", "config.json")
+    (folder / WEIGHTS).unlink()
+    assert cli("verify", "plain").stdout == f"missing: {WEIGHTS}\n"
+    cli.ok("fetch", magnet, "--local-dir", "plain")
+    assert contents(folder) == contents(model)
+    assert "partial" not in cli.ok("verify", "plain").stderr
+    (folder / "config.json").unlink()
+    assert cli("verify", "plain").stdout == "missing: config.json\n"
+
+
 # --- reuse and passing on --------------------------------------------------------------------------------------------
 
 

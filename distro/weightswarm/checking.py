@@ -18,7 +18,7 @@ from weightswarm.cache import (
     load_record,
     note_verified,
 )
-from weightswarm.cache.folder import MANIFEST_FILE, SIGNATURE_FILE, TORRENT_FILE
+from weightswarm.cache.folder import MANIFEST_FILE, SIGNATURE_FILE, TORRENT_FILE, chosen_paths
 from weightswarm.errors import (
     ContentMismatch,
     InvalidInput,
@@ -91,7 +91,8 @@ class VerifyOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A tree to verify: what its files must be, and for a repair the torrent and where better files would go."""
+    """A tree to verify: what its files must be, and for a repair the torrent and where better files would go.
+    `paths` are the files that were chosen where others were left out."""
 
     root: Path
     expected: Expected
@@ -101,6 +102,7 @@ class _Subject:
     record: ReleaseRecord | None = None
     name: str | None = None
     signatures: tuple[Signature, ...] = ()
+    paths: tuple[str, ...] | None = None
 
     def standing(self, keys: Sequence[PublicKey]) -> Standing:
         """Return what its manifest's signatures are worth where `keys` are pinned for its name."""
@@ -158,7 +160,7 @@ def verify_target(
         _check_model_sig(subject, options.model_sig, report)
     if verdict.ok and subject.record is not None:
         _note_verified(subject.record, report)
-    partial = subject.record is not None and not subject.record.complete
+    partial = subject.paths is not None
     return Verification(subject.root, verdict, partial, repaired, standing, key_ids)
 
 
@@ -192,7 +194,6 @@ def _repair(
             hint="pass its .torrent with --manifest, or fetch it again",
         )
     network, timeout = options.network, options.timeout
-    record = subject.record
     return repair(
         subject.root,
         metainfo,
@@ -204,7 +205,7 @@ def _repair(
         timeout=timeout,
         report=report,
         # What the user left out is not added.
-        paths=[entry.path for entry in manifest.files] if record is None else record.paths,
+        paths=[entry.path for entry in manifest.files] if subject.paths is None else subject.paths,
         allow_malformed=options.allow_malformed,
     )
 
@@ -273,7 +274,11 @@ def _folder(root: Path, options: VerifyOptions) -> _Subject:
     beside = signature_beside(options.manifest) if options.manifest else _bytes(root / SIGNATURE_FILE)
     name = None if manifest is None else manifest.name
     signatures = read_signatures((beside, _carried(expected)))
-    return _Subject(root, expected, manifest, torrent, placement, None, name, signatures)
+    paths = None if manifest is None or options.manifest is not None else chosen_paths(root, manifest)
+    if manifest is not None and paths is not None:
+        chosen = {*paths}
+        expected = Expected.of_entries([entry for entry in manifest.files if entry.path in chosen])
+    return _Subject(root, expected, manifest, torrent, placement, None, name, signatures, paths)
 
 
 def signature_beside(manifest: Path) -> bytes | None:
@@ -331,6 +336,7 @@ def _snapshot(
         record,
         repository.name,
         read_signatures((signature,)),
+        None if record is None or record.complete else record.paths,
     )
 
 

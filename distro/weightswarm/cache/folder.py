@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,20 @@ MANIFEST_FILE = Path(".weightswarm") / "manifest.json"
 SIGNATURE_FILE = Path(".weightswarm") / "manifest.json.minisig"
 TORRENT_FILE = Path(".weightswarm") / "release.torrent"
 _MAX_MANIFEST = 32 * 1024 * 1024
+PATHS_FILE = Path(".weightswarm") / "paths.json"
+_MAX_DOCUMENT = 128 * 1024 * 1024
+
+
+def chosen_paths(folder: Path, manifest: Manifest) -> tuple[str, ...] | None:
+    """Return the files of a release that were fetched into `folder` where others were left out; None for all."""
+    try:
+        listed = json.loads(read_regular(folder / PATHS_FILE, _MAX_DOCUMENT))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(listed, list):
+        return None
+    chosen = {path for path in listed if isinstance(path, str)}
+    return tuple(entry.path for entry in manifest.files if entry.path in chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +102,25 @@ class LocalFolder:
             for each in changed | {above for parent in changed for above in parent.parents}:
                 with top.descend(each) as folder:
                     folder.sync()
+            here = {*files.staged, *files.kept, *self._placed_before()}
+            paths = [entry.path for entry in self.manifest.files if entry.path in here]
             with top.descend(MANIFEST_FILE.parent) as kept:
+                # Until the end `verify` asks for every file rather than for too few.
+                kept.unlink(PATHS_FILE.name)
                 kept.write(TORRENT_FILE.name, files.torrent)
                 drop_signature_of_another(kept, MANIFEST_FILE.name, self.manifest.to_bytes())
                 kept.write(MANIFEST_FILE.name, self.manifest.to_bytes())
                 if files.signature is not None:
                     kept.write(SIGNATURE_FILE.name, files.signature)
+                if len(paths) < len(self.manifest.files):
+                    kept.write(PATHS_FILE.name, json.dumps(paths).encode())
+
+    def _placed_before(self) -> tuple[str, ...]:
+        """Return what is there of this very release from an earlier fetch."""
+        try:
+            if read_regular(self.folder / MANIFEST_FILE, _MAX_DOCUMENT) != self.manifest.to_bytes():
+                return ()
+        except OSError:
+            return ()
+        chosen = chosen_paths(self.folder, self.manifest)
+        return tuple(entry.path for entry in self.manifest.files) if chosen is None else chosen
