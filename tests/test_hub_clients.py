@@ -13,10 +13,10 @@ import pytest
 
 import weightswarm
 from conftest import make_model
-from hostile import NAME, WEIGHTS, contents, place, release_of, serving_release, wait_until
+from hostile import NAME, SLOW, WEIGHTS, contents, place, release_of, serving_release, staged_weights, wait_until
 from hub_files import HubFiles, blob_id, hub_files
 from loaders import CLIENTS, NEWEST, OLD_CLIENTS, client, hf, python, run
-from running import CommandLineHere
+from running import CommandLine, CommandLineHere
 from weightswarm import PublishOptions, Release
 from weightswarm.storage import OpenFolder
 
@@ -290,6 +290,30 @@ def test_a_client_that_downloads_while_a_fetch_places_loses_nothing_and_breaks_n
     seen = python(_OFFLINE, client(NEWEST, offline(hub)), NAME, COMMIT)
     assert seen["warnings"] == []
     assert {*seen["repositories"][NAME]} == {COMMIT, commit}
+
+
+def test_a_fetch_ends_well_while_a_client_downloads_the_same_revision(
+    cli: CommandLine, hub: Path, model: Path, stub: HubFiles
+) -> None:
+    """The client is done before the fetch is: its snapshot becomes ours, file by file."""
+    stub.put(NAME, COMMIT, model)
+    with serving_release(revision_of(model, COMMIT), SLOW) as magnet:
+        process = cli.start("fetch", magnet, "--name", NAME)
+        try:
+            wait_until(lambda: staged_weights(hub) is not None, "nothing arrived in staging")
+            hf(client(NEWEST, stub.environment()), "download", NAME)
+            snapshot = hub / "models--org--model" / "snapshots" / COMMIT
+            assert process.poll() is None
+            assert contents(snapshot) == contents(model)
+            stdout, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.communicate()
+    assert (process.returncode, stdout.strip()) == (0, str(snapshot)), stderr
+    assert contents(snapshot) == contents(model)
+    seen = python(_OFFLINE, client(NEWEST, offline(hub)), NAME, COMMIT)
+    assert (seen["warnings"], seen["repositories"]) == ([], {NAME: {COMMIT: ["main"]}})
+    cli.ok("verify", NAME)
 
 
 @pytest.mark.parametrize("links", ["one of the client's", "none yet"])
