@@ -31,6 +31,7 @@ Accepted=true
 Session\\DHTEnabled=false
 Session\\LSDEnabled=false
 Session\\PeXEnabled=false
+Session\\QueueingSystemEnabled=false
 Session\\Interface=lo
 Session\\InterfaceName=lo
 Session\\InterfaceAddress=127.0.0.1
@@ -204,6 +205,21 @@ class QBittorrent:
     program: Program
     port: int
     downloads: Path
+    peer_port: int
+
+    def seed(self, torrent: Path, folder: Path, torrents: int = 1, timeout: float = 60) -> None:
+        """Take on a torrent whose files are below `folder`; return once it gives that, and so `torrents`, away."""
+        boundary = "torrent"
+        parts = [("savepath", "", str(folder).encode()), ("torrents", '; filename="it.torrent"', torrent.read_bytes())]
+        body = b"".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + data + b"\r\n"
+            for name, more, data in parts
+        )
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        url = f"http://127.0.0.1:{self.port}/api/v2/torrents/add"
+        answer = _ask(url, body + f"--{boundary}--\r\n".encode(), headers)
+        assert answer == b"Ok.", f"{torrent}: {answer!r}"
+        self.program.wait_until("seeding what is there", lambda: self._seeds(torrents), timeout)
 
     def download(self, magnet: str, timeout: float = 60) -> None:
         """Download what a magnet link names, below `downloads`, and return once its own check says it is whole."""
@@ -212,9 +228,9 @@ class QBittorrent:
         assert answer == b"Ok.", answer
         self.program.wait_until("seeding what it downloaded", self._seeds, timeout)
 
-    def _seeds(self) -> bool:
-        torrents = json.loads(_ask(f"http://127.0.0.1:{self.port}/api/v2/torrents/info"))
-        return [torrent["state"] for torrent in torrents] in (["uploading"], ["stalledUP"])
+    def _seeds(self, torrents: int = 1) -> bool:
+        found = json.loads(_ask(f"http://127.0.0.1:{self.port}/api/v2/torrents/info"))
+        return len(found) == torrents and all(torrent["state"] in ("uploading", "stalledUP") for torrent in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +337,10 @@ class Counterparts:
         settings.parent.mkdir(parents=True)
 
         def start() -> QBittorrent:
-            port = free_port()
-            settings.write_text(_QBITTORRENT_SETTINGS.format(peer_port=free_port(), web_port=port))
-            return QBittorrent(self._run([executable, f"--profile={folder}"], folder), port, folder / "downloads")
+            port, peer_port = free_port(), free_port()
+            settings.write_text(_QBITTORRENT_SETTINGS.format(peer_port=peer_port, web_port=port))
+            program = self._run([executable, f"--profile={folder}"], folder)
+            return QBittorrent(program, port, folder / "downloads", peer_port)
 
         return self._started(start)
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import queue
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import libtorrent as lt
 import pytest
 
-from hostile import refused
+from hostile import LOOPBACK, refused
 from running import CommandLineHere
 from samples import read_by_libtorrent, write_files
-from torrent_makers import KIB, MIB, V1File, v1_torrent
+from torrent_makers import KIB, LIBTORRENT_FLAGS, MAKERS, MIB, V1File, by_libtorrent, link_folder, v1_torrent
 from torrent_seeding import fetched, manifest_of, seeded
-from weightswarm.metainfo import parse_metainfo
+from weightswarm import FetchOptions
+from weightswarm.metainfo import bdecode, bencode, parse_metainfo
+from weightswarm.publishing import Release
+from weightswarm.publishing.scanning import signature_of
+from weightswarm.seeding import SeedOptions, seed_releases
 
 Figure = Callable[[str, float], None]
 
@@ -68,7 +75,7 @@ KEYS_OF_INFO: dict[str, dict[bytes, Any]] = {
     "name.utf-8": {b"name.utf-8": "Größe".encode(), b"name": b"Gr\xf6\xdfe"},
     "unknown keys of all kinds": {b"zz": {b"a": [1, b"x", {}]}, b"aa": -1, b"x_cross_seed": b"7"},
     "private 0": {b"private": 0},
-    "an ssl-cert that is none": {b"profiles": [{b"width": 1}]},
+    "profiles": {b"profiles": [{b"width": 1}]},
     "a length beside files": {b"length": 1},
 }
 KEYS_AROUND: dict[str, dict[bytes, Any]] = {
@@ -130,7 +137,7 @@ LISTS: dict[str, list[V1File]] = {
         FIRST,
         pad(GAP, [LONG_PAD], attr=None),
         SECOND,
-        pad(3, [LONG_PAD.replace(b"0", b"1")], attr=None),
+        pad(3, [b"b", LONG_PAD], attr=None),
     ],
     "files out of order": [V1File([b"b", b"model.bin"], B), V1File([b"a.bin"], A)],
     "files of a folder apart": [V1File([b"b", b"0"], b"0"), FIRST, SECOND, V1File([b"b", b"1"], b"")],
@@ -146,8 +153,8 @@ def test_a_v1_list_may_be_in_any_order_with_pad_files_anywhere(
     cli: CommandLineHere, figure: Figure, order: str
 ) -> None:
     entries = LISTS[order]
-    pads = [e for e in entries if b"p" in e.keys.get(b"attr", b"") or b"_____padding" in (e.path or [b""])[0]]
-    files = {b"/".join(e.path).decode(): e.data for e in entries if e.path and e not in pads}
+    listed = [entry for entry in entries if entry.path and b"p" not in entry.keys.get(b"attr", b"")]
+    files = {b"/".join(e.path or []).decode(): e.data for e in listed if LONG_PAD not in (e.path or [])}
     check(cli, v1_torrent(entries), files)
     figure("torrents made by hand, each shown, verified and fetched twice", 1)
 
@@ -182,6 +189,112 @@ def test_a_name_of_bytes_that_nothing_explains_is_refused_and_named(cli: Command
     document = v1_torrent([V1File(["Größe.bin".encode("latin-1")], A)])
     torrent = cli.folder / "odd.torrent"
     torrent.write_bytes(document)
-    commands: list[list[str | Path]] = [["show", torrent], ["fetch", torrent, "--trust-magnet"]]
-    for command in commands:
-        refused(cli(*command), 1, "not UTF-8", r"Gr\xf6\xdfe.bin")
+    for command in ("show", "fetch"):
+        refused(cli(command, torrent), 1, "not UTF-8", r"Gr\xf6\xdfe.bin")
+
+
+@pytest.mark.parametrize("flags", [0, lt.create_torrent.v1_only, lt.create_torrent.v2_only], ids=["hybrid", "v1", "v2"])
+def test_a_torrent_with_symbolic_links_is_refused_and_the_link_named(cli: CommandLineHere, flags: int) -> None:
+    """As libtorrent makes it of a folder with links, when asked to: what they lead to has no hash of its own."""
+    torrent = cli.folder / "links.torrent"
+    by_libtorrent(link_folder(cli.folder / "model"), torrent, 16 * KIB, flags | lt.create_torrent.symlinks)
+    for command in ("show", "fetch"):
+        refused(cli(command, torrent), 1, "symbolic link", "model.bin")
+
+
+def test_a_torrent_of_empty_files_verifies_and_has_nothing_to_fetch(cli: CommandLineHere) -> None:
+    folder, torrent = write_files(cli.folder / "model", {"a": b"", "b": b""}), cli.folder / "empty.torrent"
+    torrent.write_bytes(v1_torrent([V1File([b"a"], b""), V1File([b"b"], b"")]))
+    cli.ok("show", torrent)
+    cli.ok("verify", folder, "--manifest", torrent)
+    refused(cli("fetch", torrent, "--trust-magnet"), 1, "all empty")
+
+
+def tampered(cli: CommandLineHere, kind: str, change: Callable[[dict[bytes, Any]], None]) -> tuple[Path, Path]:
+    """Make a torrent with libtorrent and change its document; return it and the folder that it was made of."""
+    folder, torrent = write_files(cli.folder / "model", FILES), cli.folder / "it.torrent"
+    by_libtorrent(folder, torrent, 16 * KIB, LIBTORRENT_FLAGS[kind])
+    document = bdecode(torrent.read_bytes())
+    change(document)
+    torrent.write_bytes(bencode(document))
+    return folder, torrent
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+def test_another_pieces_root_is_another_file(cli: CommandLineHere, kind: str) -> None:
+    def change(document: dict[bytes, Any]) -> None:
+        document[b"info"][b"file tree"][b"a.bin"][b""][b"pieces root"] = bytes(32)
+
+    folder, torrent = tampered(cli, kind, change)
+    (cli.folder / "manifest.json").write_bytes(manifest_of(folder, FILES).to_bytes())
+    refused(cli("fetch", torrent, "--manifest", "manifest.json"), 3, "a.bin has another hash in the torrent")
+    outcome = cli("verify", folder, "--manifest", torrent, "--json")
+    assert outcome.code == 3
+    assert [finding["path"] for finding in outcome.json["findings"]] == ["a.bin"]
+
+
+def test_piece_layers_that_are_not_the_roots_are_refused(cli: CommandLineHere) -> None:
+    def change(document: dict[bytes, Any]) -> None:
+        layers = document[b"piece layers"]
+        document[b"piece layers"] = {root: bytes(len(layer)) for root, layer in layers.items()}
+
+    _, torrent = tampered(cli, "v2", change)
+    outcome = cli("fetch", torrent, "--trust-magnet", "--timeout", "2")
+    refused(outcome, 1, "piece")
+
+
+def test_a_torrent_of_many_small_pieces_is_fetched(cli: CommandLineHere) -> None:
+    data = RANDOM.randbytes(4 * MIB)
+    document = v1_torrent([V1File([b"model.bin"], data)], piece_length=KIB)
+    assert len(parse_metainfo(document).v1_pieces) == 20 * 4096
+    check(cli, document, {"model.bin": data})
+
+
+def test_trackers_are_found_wherever_they_stand() -> None:
+    one, two = b"http://127.0.0.1:9/a", b"udp://127.0.0.1:9/b"
+    for around, found in (
+        ({b"announce": one}, [one]),
+        ({b"announce": one, b"announce-list": [[b""]]}, [one]),
+        ({b"announce": one, b"announce-list": []}, [one]),
+        ({b"announce": b"", b"announce-list": [[two], [one, two]]}, [two, one]),
+        ({b"announce-list": [[b"", two]]}, [two]),
+        ({}, []),
+    ):
+        trackers = parse_metainfo(v1_torrent(TWO, around=around)).trackers
+        assert trackers == tuple(url.decode() for url in found), around
+
+
+@pytest.mark.parametrize(("value", "private"), [(1, True), (2, True), (-1, True), (0, False), (b"1", False)])
+def test_any_number_but_0_is_private_as_libtorrent_has_it(value: object, private: bool) -> None:
+    document = v1_torrent(TWO, info={b"private": value})
+    assert parse_metainfo(document).private is private
+    assert lt.torrent_info(document).priv() is private
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+def test_what_contradicts_itself_in_v1_comes_by_its_v2_hashes(cli: CommandLineHere, kind: str) -> None:
+    """torrentfile's torrents of one file: as v2 with a v1 length, as hybrid with the v1 hash of a padded last piece.
+
+    libtorrent stops a seed of them: only weightswarm, which goes by the v2 hashes where it has them all, can be one.
+    """
+    folder = write_files(cli.folder / "single", {"model.bin": A})
+    torrent = cli.folder / "it.torrent"
+    (maker,) = (maker for maker in MAKERS if maker.name == f"torrentfile {kind}")
+    metainfo = parse_metainfo(maker.make(folder / "model.bin", torrent, 16 * KIB))
+    cli.ok("verify", folder, "--manifest", torrent)
+    manifest = manifest_of(folder, {"model.bin": A})
+    signature = signature_of(folder / "model.bin")
+    release = Release(manifest, metainfo, (folder / "model.bin",), (signature,))
+    stop, links = threading.Event(), queue.SimpleQueue[str]()
+    seeding = threading.Thread(
+        target=seed_releases,
+        args=([release], SeedOptions(LOOPBACK, seconds=30)),
+        kwargs={"on_ready": lambda ready: links.put(str(ready[0].magnet)), "stop": stop},
+    )
+    seeding.start()
+    try:
+        options = FetchOptions(timeout=20, network=LOOPBACK, trust_magnet=True)
+        assert fetched(links.get(timeout=30), cli.folder / "1", options) == {"model.bin": A}
+    finally:
+        stop.set()
+        seeding.join()

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+import libtorrent as lt
 import pytest
 
-from hostile import flip_byte
-from running import CommandLineHere
+from counterparts import Counterparts
+from hostile import NAME, contents, flip_byte, loopback_session, wait_until
+from running import CommandLine, CommandLineHere, Seeder
 from samples import read_by_libtorrent, write_files
 from torrent_makers import KIB, MAKERS, Maker
 from torrent_seeding import fetched, manifest_of, seeded
 from weights import safetensors_bytes
-from weightswarm.metainfo import parse_metainfo
+from weightswarm.magnet import parse_magnet
+from weightswarm.metainfo import magnet_of, parse_metainfo
 
 pytestmark = pytest.mark.counterpart
 
@@ -53,6 +56,12 @@ SINGLE = {
 def cli(tmp_path: Path) -> CommandLineHere:
     """The command line, in this process."""
     return CommandLineHere(tmp_path)
+
+
+@pytest.fixture
+def real_cli(tmp_path: Path) -> CommandLine:
+    """The command as its users run it."""
+    return CommandLine(tmp_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +127,102 @@ def test_a_torrent_of_anybodys_making_is_shown_verified_and_fetched(
         assert fetched(torrent, tmp_path / "1", replace(options, manifest=manifest.to_bytes())) == files
         assert fetched(magnet, tmp_path / "2", replace(options, trust_magnet=True)) == files
     figure(f"torrents made by {maker.tool}, each shown, verified and fetched twice", 1)
+
+
+# --- other clients seed them, and we seed them on --------------------------------------------------------------------
+
+BY_QBITTORRENT = ("mktorrent", "create-torrent", "libtorrent hybrid", "torrentfile hybrid", "libtorrent v2")
+SEEDED_ON = ("transmission-create", "buildtorrent", "torrentfile v2", "libtorrent hybrid", "libtorrent v1")
+
+
+def by_name(name: str) -> Maker:
+    """Return one of the makers."""
+    (found,) = (maker for maker in MAKERS if maker.name == name)
+    return found
+
+
+def made_of_folder(maker: Maker, tmp_path: Path) -> tuple[Payload, dict[str, bytes], Path]:
+    """Make a torrent of the folder layout; return what it was made of, the files that are in it, and the torrent."""
+    made, torrent = payload(tmp_path, "folder"), tmp_path / "theirs.torrent"
+    maker.make(made.source, torrent, 32 * KIB)
+    return made, {path: data for path, data in made.files.items() if not maker.leaves_out(path, data)}, torrent
+
+
+def test_what_qbittorrent_seeds_is_fetched_by_manifest_on_trust_and_by_magnet(
+    real_cli: CommandLine, tmp_path: Path, figure: Figure
+) -> None:
+    counterparts = Counterparts(tmp_path / "counterparts")
+    made = payload(tmp_path, "folder")
+    client = counterparts.qbittorrent()
+    try:
+        for number, name in enumerate(BY_QBITTORRENT):
+            maker, torrent = by_name(name), tmp_path / f"{number}.torrent"
+            # Two makers of hybrids may well make the same one, and a client takes it once.
+            metainfo = parse_metainfo(maker.make(made.source, torrent, (16 if number % 2 else 32) * KIB))
+            files = {path: data for path, data in made.files.items() if not maker.leaves_out(path, data)}
+            client.seed(torrent, tmp_path, torrents=number + 1)
+            manifest = tmp_path / "manifest.json"
+            manifest.write_bytes(manifest_of(made.folder, files).to_bytes())
+            peer = ("--peer", f"127.0.0.1:{client.peer_port}", "--timeout", "60", "--cache-dir")
+            magnet = str(replace(magnet_of(metainfo), trackers=()))
+            for place, arguments in (
+                ("1", (torrent, "--manifest", manifest)),
+                ("2", (torrent, "--trust-magnet", "--name", NAME)),
+                ("3", (magnet, "--trust-magnet", "--name", NAME)),
+            ):
+                hub = tmp_path / f"{number}-{place}"
+                assert contents(Path(real_cli.ok("fetch", *arguments, *peer, hub).result)) == files
+            figure("torrents of others that qbittorrent-nox seeded, each fetched three ways by the command", 1)
+    finally:
+        counterparts.stop_all()
+
+
+@pytest.mark.parametrize("name", SEEDED_ON)
+def test_what_came_by_a_torrent_is_seeded_on_as_that_torrent(
+    cli: CommandLineHere, seeder: Seeder, tmp_path: Path, figure: Figure, name: str
+) -> None:
+    made, files, torrent = made_of_folder(by_name(name), tmp_path)
+    metainfo = parse_metainfo(torrent.read_bytes())
+    with seeded(metainfo, made.folder) as (_, options):
+        (peer,) = options.network.peers
+        cli.ok("fetch", torrent, "--trust-magnet", "--name", NAME, "--peer", str(peer))
+
+    seeding = seeder(NAME)
+
+    assert parse_magnet(seeding.magnet).info_hash == metainfo.info_hash
+    again = cli.ok("fetch", seeding.magnet, "--trust-magnet", "--cache-dir", tmp_path / "third").result
+    assert contents(Path(again)) == files
+    download_by_libtorrent(torrent, seeding.port, tmp_path / "plain", files)
+    figure("torrents of others that were fetched, seeded on and fetched again by a plain client", 1)
+
+
+def test_fetch_seed_gives_a_foreign_torrent_on_under_its_own_info_hash(real_cli: CommandLine, tmp_path: Path) -> None:
+    made, files, torrent = made_of_folder(by_name("libtorrent hybrid"), tmp_path)
+    metainfo = parse_metainfo(torrent.read_bytes())
+    with seeded(metainfo, made.folder) as (magnet, _):
+        process = real_cli.start("fetch", magnet, "--trust-magnet", "--name", NAME, "--seed")
+        assert process.stderr is not None
+        try:
+            lines = iter(process.stderr.readline, "")
+            link = next(line.partition("Seeding it: ")[2].strip() for line in lines if "Seeding it: " in line)
+            port = parse_magnet(link).peers[0].port
+            assert parse_magnet(link).info_hash == metainfo.info_hash
+            download_by_libtorrent(torrent, port, tmp_path / "plain", files)
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def download_by_libtorrent(torrent: Path, port: int, folder: Path, files: dict[str, bytes]) -> None:
+    """Download a torrent from the one peer at `port` with a plain client, until `files` are there."""
+    session = loopback_session()
+    parameters = lt.add_torrent_params()
+    parameters.ti = lt.torrent_info(torrent.read_bytes())
+    parameters.save_path = str(folder)
+    parameters.peers = [("127.0.0.1", port)]
+    session.add_torrent(parameters)
+    try:
+        # It says that it has them before they are all on disk.
+        wait_until(lambda: contents(folder / "model") == files, "the plain client did not get it whole")
+    finally:
+        session.pause()

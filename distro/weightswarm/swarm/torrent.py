@@ -144,6 +144,8 @@ def lay_out(metainfo: Metainfo, placed: dict[int, Path]) -> tuple[lt.add_torrent
     libtorrent rewrites names it does not like and collapses some folders; naming every path leaves it no choice.
     Raises `InvalidMetainfo` when its reading of the torrent is not ours.
     """
+    if metainfo.total_size == 0:
+        raise InvalidMetainfo("its files are all empty: nobody can give anything of it")
     try:
         info = lt.torrent_info(_bare(metainfo))
     except RuntimeError as error:
