@@ -42,9 +42,12 @@ layers: $(VENV)/test
 check: $(VENV)/test
 	$(BIN)/pytest
 
-packages:  ## the real programs that tests talk to, where they may be installed
+packages: $(VENV)/test  ## the real programs that tests talk to, where they may be installed
 	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light openssl iproute2 \
-		strace exfat-fuse exfatprogs minisign
+		strace exfat-fuse exfatprogs minisign mktorrent buildtorrent ctorrent
+	test -d $(VENV)/npm/node_modules/create-torrent || ! command -v npm >/dev/null || \
+		npm install --prefix $(VENV)/npm --silent --no-audit --no-fund create-torrent@6.1.3 || \
+		echo 'WARNING: create-torrent cannot be installed: what needs it is SKIPPED' >&2
 
 loaders: $(VENV)/test  ## what tests load models with: transformers, torch, old Hub clients, llama.cpp
 	tests/install_loaders $(VENV)

@@ -269,7 +269,7 @@ def test_who_seeds_a_private_torrent_hears_that_a_magnet_will_not_do(cli: Comman
     folder = write_files(tmp_path / "model", FILES)
     for flags, told in (["--private"], True), ([], False):
         said = cli.ok("publish", folder, "--name", "org/model", *flags, "-o", tmp_path / "out").stderr
-        assert ("hand on its .torrent" in said) is told
+        assert ("Hand on the .torrent" in said) is told
 
 
 def test_the_trackers_of_a_private_torrent_are_its_own(cli: CommandLine, tmp_path: Path) -> None:

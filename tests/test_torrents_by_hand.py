@@ -17,7 +17,17 @@ import pytest
 from hostile import LOOPBACK, refused
 from running import CommandLineHere
 from samples import read_by_libtorrent, write_files
-from torrent_makers import KIB, LIBTORRENT_FLAGS, MAKERS, MIB, V1File, by_libtorrent, link_folder, v1_torrent
+from torrent_makers import (
+    KIB,
+    LIBTORRENT_FLAGS,
+    MAKERS,
+    MIB,
+    V1File,
+    by_libtorrent,
+    by_torrentfile,
+    link_folder,
+    v1_torrent,
+)
 from torrent_seeding import fetched, manifest_of, seeded
 from weightswarm import FetchOptions
 from weightswarm.metainfo import bdecode, bencode, parse_metainfo
@@ -241,6 +251,13 @@ def test_piece_layers_that_are_not_the_roots_are_refused(cli: CommandLineHere) -
     _, torrent = tampered(cli, "v2", change)
     outcome = cli("fetch", torrent, "--trust-magnet", "--timeout", "2")
     refused(outcome, 1, "piece")
+
+
+def test_piece_hashes_of_another_list_are_refused(cli: CommandLineHere) -> None:
+    """As torrentfile's `--align` writes them where a file is longer than a piece."""
+    folder, torrent = write_files(cli.folder / "model", FILES), cli.folder / "it.torrent"
+    by_torrentfile("v1", align=True)(folder, torrent, 16 * KIB, False)
+    refused(cli("verify", folder, "--manifest", torrent), 1, "its v1 pieces do not cover its files")
 
 
 def test_a_torrent_of_many_small_pieces_is_fetched(cli: CommandLineHere) -> None:

@@ -151,12 +151,14 @@ def _torrentool(source: Path, output: Path, piece_length: int | None, private: b
         torrent.to_file(str(output))
 
 
-def _torrentfile(kind: str) -> Callable[[Path, Path, int | None, bool], None]:
+def by_torrentfile(kind: str, **more: Any) -> Callable[[Path, Path, int | None, bool], None]:
+    """Return what makes torrents of a kind with torrentfile, with more of its options."""
+
     def run(source: Path, output: Path, piece_length: int | None, private: bool) -> None:
         from torrentfile import torrent
 
         makers = {"v1": torrent.TorrentFile, "v2": torrent.TorrentFileV2, "hybrid": torrent.TorrentFileHybrid}
-        options = {"piece_length": piece_length, "private": private, "progress": 0, "httpseeds": [TRACKER]}
+        options = {"piece_length": piece_length, "private": private, "progress": 0, "httpseeds": [TRACKER], **more}
         with warnings.catch_warnings():
             # It leaves files open.
             warnings.simplefilter("ignore", ResourceWarning)
@@ -214,9 +216,9 @@ MAKERS = (
     Maker("py3createtorrent", _py3createtorrent, (None, 16 * KIB, 3 * MIB)),
     Maker("torf", _torf, _ANY, _hidden),
     Maker("torrentool", _torrentool, (None,), _empty),
-    Maker("torrentfile v1", _torrentfile("v1"), (None, 16 * KIB)),
-    Maker("torrentfile v2", _torrentfile("v2"), (None, 16 * KIB), folders_only=True),
-    Maker("torrentfile hybrid", _torrentfile("hybrid"), (None, 16 * KIB), folders_only=True),
+    Maker("torrentfile v1", by_torrentfile("v1"), (None, 16 * KIB)),
+    Maker("torrentfile v2", by_torrentfile("v2"), (None, 16 * KIB), folders_only=True),
+    Maker("torrentfile hybrid", by_torrentfile("hybrid"), (None, 16 * KIB), folders_only=True),
     *(
         # Hybrids hash the zeros of their pad files, too.
         Maker(f"libtorrent {kind}", _libtorrent(flags), (None, 16 * KIB, MIB) if "hybrid" in kind else _POWERS)
