@@ -159,12 +159,7 @@ def prepare(
         report=report,
     )
     if release.metainfo.private:
-<<<<<<< HEAD
-        name = release.manifest.name
-        report(Note(f"{name} is private: clients give its metadata to no magnet; hand on its .torrent."))
-=======
         report(Note("A private torrent: most clients give its metadata to no magnet. Hand on the .torrent."))
->>>>>>> 853bc33 (Say in docs which makers' torrents were tried, and how odd ones are read)
     return release if signer is None else sign_release(release, signer)
 
 
