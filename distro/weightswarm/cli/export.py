@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -205,8 +206,9 @@ def ollama_command(source: str, files: tuple[str, ...], output: str | None, cach
     place, name = _weights(source, cache_dir, quiet)
     _write(modelfile(place, files, reference=source if "/" in name else None).encode(), output, quiet)
     if not quiet:
-        called = shlex.quote(name.rpartition("/")[2].lower())
-        click.echo(f"Next: ollama create {called} -f {shlex.quote(output or 'Modelfile')}", err=True)
+        called = re.sub("[^a-z0-9._-]+", "-", name.rpartition("/")[2].lower()).strip("-._") or "model"
+        written = "" if output is not None else "write this into a file (-o Modelfile), then "
+        click.echo(f"Next: {written}ollama create {called} -f {shlex.quote(output or 'Modelfile')}", err=True)
         click.echo(f"Then: ollama run {called}", err=True)
 
 

@@ -162,8 +162,6 @@ def publish_command(
             report=report,
         )
     manifest = published.release.manifest
-    if qr:
-        show_qr(str(published.magnet))
     if as_json:
         info_hash = published.release.metainfo.info_hash
         document = {
@@ -180,6 +178,8 @@ def publish_command(
             "size": manifest.total_size,
         }
         click.echo(json.dumps(document, indent=2))
+        if qr:
+            show_qr(str(published.magnet))
         return
     if not quiet:
         beside = "" if signer is None else " with its .minisig"
@@ -192,6 +192,8 @@ def publish_command(
             f"Wrote {_short(published.manifest_path)}{beside} and {_short(published.torrent_path)}",
             err=True,
         )
+    if qr:
+        show_qr(str(published.magnet))
     click.echo(str(published.magnet))
 
 

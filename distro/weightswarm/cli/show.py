@@ -68,8 +68,10 @@ def show_command(
             offline=offline,
             report=report,
         )
-    if qr and description.magnet is not None:
-        show_qr(description.magnet)
+    if qr and description.magnet is None:
+        click.echo("No QR code: a manifest alone names no torrent", err=True)
+    elif qr:
+        show_qr(str(description.magnet))
     if as_json:
         click.echo(json.dumps(asdict(description), indent=2))
         return
