@@ -126,4 +126,11 @@ def test_help_that_looks_like_roff_is_shown_and_not_obeyed(tmp_path: Path) -> No
 def test_a_page_of_no_command_is_a_usage_error(here: CommandLine) -> None:
     refused(here("man", "nonsense"), 2, "nonsense")
     refused(here("man", "fetch", "more"), 2, "more")
-    refused(here("man", "fetch", "-o", "x"), 2, "all pages")
+    refused(here("man", "nonsense", "-o", "x"), 2, "nonsense")
+
+
+def test_one_page_is_written_where_one_is_named(here: CommandLine) -> None:
+    here.ok("man", "export", "qr", "-o", "one")
+    (page,) = (here.folder / "one").iterdir()
+    assert page.name == "weightswarm-export-qr.1"
+    assert page.read_text() == here.ok("man", "export", "qr").stdout
