@@ -102,8 +102,8 @@ def metalink_command(
 ) -> None:
     """Write a Metalink 4 file (RFC 5854): each file's URLs at the web seeds, its size and SHA-256.
 
-    Download managers such as `aria2c -M FILE` fetch by it and refuse what differs. With --pieces they come again
-    for the pieces that are wrong alone.
+    Download managers such as `aria2c -M FILE` fetch by it and refuse what differs. With --pieces they know a bad
+    piece by itself, and may take it from another web seed.
     """
     from weightswarm.exporting import metalink
     from weightswarm.fetching import Depth
