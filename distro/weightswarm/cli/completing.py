@@ -68,14 +68,14 @@ def _cached(ctx: click.Context) -> set[str]:
 
 def _listed(ctx: click.Context) -> set[str]:
     from weightswarm.registry.directory import bundled_registry
-    from weightswarm.registry.remote import is_url
     from weightswarm.settings import load_settings
     from weightswarm.storage import user_path
 
     roots = [bundled_registry().root]
     with suppress(WeightswarmError):
         named = (*(ctx.params.get("registries") or ()), *load_settings().registries)
-        roots += [user_path(location) for location in named if not is_url(location)]
+        # A URL is no folder here, and nobody asks it.
+        roots += [user_path(location) for location in named]
     return {name for root in roots for name in _models_in(root)}
 
 
