@@ -256,6 +256,17 @@ def test_pieces_of_other_bytes_than_the_manifests_are_not_written(here: CommandL
     refused(here("export", "metalink", manifest, "-w", SEED, "--pieces", model), 3, WEIGHTS, "config.json")
 
 
+def test_pieces_of_a_release_of_one_file_are_read_from_it(here: CommandLine, model: Path) -> None:
+    manifest, _, _ = published(here, model / WEIGHTS)
+    by_file, by_folder = (
+        here.ok("export", "metalink", manifest, "-w", SEED, "--pieces", place).stdout
+        for place in (model / WEIGHTS, model)
+    )
+    assert by_file == by_folder
+    assert "<pieces" in by_file
+    refused(here("export", "metalink", manifest, "-w", SEED, "--pieces", "org/unknown"), 1, "org/unknown")
+
+
 def test_a_metalink_to_nowhere_is_refused(here: CommandLine, model: Path) -> None:
     manifest, torrent, _ = published(here, model)
     for source in (manifest, torrent):
@@ -552,3 +563,4 @@ def test_what_is_not_on_this_machine_has_no_modelfile(here: CommandLine, tmp_pat
     refused(here("export", "ollama", "empty"), 1, "neither GGUF nor safetensors")
     refused(here("export", "ollama", "org/unknown"), 1, "org/unknown")
     refused(here("export", "ollama", NOWHERE), 1, "not in the model cache")
+    refused(here("export", "ollama", "http://127.0.0.1:9/x.torrent"), 2, "URL")

@@ -26,7 +26,7 @@ from weightswarm.cli.options import (
 )
 from weightswarm.cli.qr import qr_option, show_qr
 from weightswarm.cli.reporting import reporting
-from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.errors import InvalidInput
 from weightswarm.storage import is_file, is_folder, user_path, write_atomically
 
 if TYPE_CHECKING:
@@ -201,9 +201,16 @@ def ollama_command(source: str, files: tuple[str, ...], output: str | None, cach
 
     Nothing is put into Ollama's store: `ollama create NAME -f Modelfile`, which is told on stderr, does that.
     """
-    from weightswarm.exporting import modelfile
+    from weightswarm.cache import ModelCache, cache_root
+    from weightswarm.exporting import cached_snapshot, is_gguf, modelfile
 
-    place, name = _weights(source, cache_dir, quiet)
+    text = source_text(source)
+    path = user_path(text)
+    if is_folder(path) or is_gguf(path):
+        place, name = path, path.name if is_folder(path) else path.stem
+    else:
+        with reporting(quiet) as report:
+            place, name = cached_snapshot(text, ModelCache(cache_root(cache_dir)), report)
     _write(modelfile(place, files, reference=source if "/" in name else None).encode(), output, quiet)
     if not quiet:
         called = re.sub("[^a-z0-9._-]+", "-", name.rpartition("/")[2].lower()).strip("-._") or "model"
@@ -228,10 +235,13 @@ def _magnet(source: str, trackers: tuple[str, ...], web_seeds: tuple[str, ...], 
 
 
 def _pieces(manifest: Manifest, place: str, cache_dir: str | None, report: Report) -> dict[str, FilePieces]:
-    from weightswarm.exporting import hash_pieces
+    from weightswarm.cache import ModelCache, cache_root
+    from weightswarm.exporting import cached_snapshot, hash_pieces
     from weightswarm.progress import Phase, Progress
 
-    folder, _ = _weights(place, cache_dir, quiet=True)
+    folder = user_path(place)
+    if not is_folder(folder) and not is_file(folder):
+        folder, _ = cached_snapshot(place, ModelCache(cache_root(cache_dir)), report)
     done = 0
 
     def count(size: int) -> None:
@@ -241,34 +251,6 @@ def _pieces(manifest: Manifest, place: str, cache_dir: str | None, report: Repor
 
     alone = len(manifest.files) == 1 and is_file(folder)
     return hash_pieces({entry: folder if alone else folder / entry.path for entry in manifest.files}, count)
-
-
-def _weights(source: str, cache_dir: str | None, quiet: bool) -> tuple[Path, str]:
-    """Return where the files of a source stand on this machine, and what they are called."""
-    from weightswarm import api
-    from weightswarm.cache import ModelCache, cache_root
-    from weightswarm.fetching import Depth
-    from weightswarm.manifest import parse_reference
-
-    path = user_path(source)
-    if is_folder(path) or (is_file(path) and _is_gguf(path)):
-        return path, path.name if is_folder(path) else path.stem
-    try:
-        name, revision = parse_reference(source)
-    except InvalidInput:
-        with reporting(quiet) as report:
-            looked = api.export(source_text(source), depth=Depth.LINK, cache_dir=cache_dir, report=report).looked
-        record = None if looked.wanted is None else looked.wanted.record
-        if record is None:
-            raise NotFound(f"{source[:120]} is not in the model cache", hint="fetch it first") from None
-        return record.repository.snapshot(record.manifest.revision), record.repository.name
-    repository, found = ModelCache(cache_root(cache_dir)).resolve(name, revision)
-    return repository.snapshot(found), name
-
-
-def _is_gguf(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF"
 
 
 def _write(data: bytes, output: str | None, quiet: bool) -> None:

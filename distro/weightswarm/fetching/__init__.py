@@ -5,7 +5,7 @@ from weightswarm.fetching.inspect import Depth, Description, Looked, describe_so
 from weightswarm.fetching.metadata import ask_swarm
 from weightswarm.fetching.options import FetchOptions, FetchResult
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, select_entries
-from weightswarm.fetching.source import Wanted, resolve_source
+from weightswarm.fetching.source import Wanted, is_url, resolve_source
 from weightswarm.fetching.transfer import Transfer
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ask_swarm",
     "describe_source",
     "fetch_source",
+    "is_url",
     "look_up",
     "resolve_source",
     "select_entries",
