@@ -211,7 +211,7 @@ def ollama_command(source: str, files: tuple[str, ...], output: str | None, cach
     else:
         with reporting(quiet) as report:
             place, name = cached_snapshot(text, ModelCache(cache_root(cache_dir)), report)
-    _write(modelfile(place, files, reference=source if "/" in name else None).encode(), output, quiet)
+    _write(modelfile(place, files, reference=shlex.quote(source) if "/" in name else None).encode(), output, quiet)
     if not quiet:
         called = re.sub("[^a-z0-9._-]+", "-", name.rpartition("/")[2].lower()).strip("-._") or "model"
         written = "" if output is not None else "write this into a file (-o Modelfile), then "
