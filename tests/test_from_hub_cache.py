@@ -260,13 +260,14 @@ def test_no_link_in_a_shared_cache_gives_away_a_file_of_this_users_own(
     blobs = repository(hub) / "blobs"
     if link.startswith("blob") and link != "blobs":
         # The very bytes, so that no hash gives it away.
-        blob = blobs / BLOB
+        blob, target = blobs / BLOB, private / WEIGHTS
         blob.unlink()
         if link != "blob":
-            blob = blobs / "weights"
+            blob, target = blobs / "weights", hub / "models--org--gated" / WEIGHTS
+            shutil.copytree(private, target.parent)
             (snapshot / WEIGHTS).unlink()
             (snapshot / WEIGHTS).symlink_to("../../blobs/weights")
-        blob.symlink_to(private / WEIGHTS)
+        blob.symlink_to(target)
     elif link == "file":
         (snapshot / "config.json").unlink()
         (snapshot / "config.json").symlink_to(private / "config.json")
