@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from unittest.mock import patch
@@ -284,6 +285,24 @@ def test_no_link_in_a_shared_cache_gives_away_a_file_of_this_users_own(
     with pytest.raises(NotPublishable) as refusal:
         release_in(hub)
     assert str(repository(hub)) in str(refusal.value)
+
+
+def test_links_in_a_circle_and_what_is_no_file_are_named(stub: HubStub, hub: Path) -> None:
+    snapshot = stub.download(NAME, hub)
+    blob = repository(hub) / "blobs" / BLOB
+    makers: list[Callable[[], object]] = [lambda: blob.symlink_to(blob.name), blob.mkdir, lambda: os.mkfifo(blob)]
+    for make in makers:
+        blob.unlink()
+        make()
+        with pytest.raises(NotPublishable, match=re.escape(str(snapshot / WEIGHTS))):
+            release_in(hub)
+        if blob.is_dir():
+            blob.rmdir()
+            blob.touch()
+    shutil.rmtree(repository(hub) / "blobs")
+    (repository(hub) / "blobs").symlink_to("blobs")
+    with pytest.raises(NotPublishable, match="symbolic links"):
+        release_in(hub)
 
 
 def test_a_model_that_its_user_moved_to_another_disk_by_a_link_is_published_from_there(

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 from weightswarm.cache import Repository
 from weightswarm.errors import NotPublishable
@@ -24,9 +25,9 @@ def scan_snapshot(repository: Repository, revision: str) -> list[SourceFile]:
     """Return the files of a cached snapshot, in torrent order. Raises `NotPublishable`."""
     snapshot = repository.snapshot(revision)
     homes = _homes(repository)
-    _check_inside(snapshot, snapshot.resolve(), homes)
+    _check_inside(snapshot, _real(snapshot), homes)
     found = []
-    for folder_name, folders, names in os.walk(snapshot):
+    for folder_name, folders, names in os.walk(snapshot, onerror=_unreadable):
         prefix = Path(folder_name).relative_to(snapshot)
         folders[:] = [n for n in folders if not is_ignored((prefix / n).as_posix())]
         for name in folders:
@@ -54,9 +55,13 @@ def _snapshot_file(repository: Repository, link: Path, path: str, homes: tuple[P
     blob = Path(os.path.normpath(Path(link.parent, os.readlink(link))))
     if blob.parent != repository.blobs:
         raise NotPublishable(str(link), "its link leaves the repository's blobs")
-    if not blob.exists():
+    try:
+        os.stat(blob)
+    except FileNotFoundError:
         again = f"hf download {repository.name} --revision {link.relative_to(repository.snapshots).parts[0]}"
-        raise NotPublishable(str(link), "its blob is not in the cache", hint=f"download it again: {again}")
+        raise NotPublishable(str(link), "its blob is not in the cache", hint=f"download it again: {again}") from None
+    except OSError as error:
+        raise NotPublishable(str(link), error.strerror or "its blob cannot be read") from error
     blob_id = blob.name if _BLOB_ID.fullmatch(blob.name) else None
     if blob_id is None and blob.is_symlink():
         # The hash in its name is what keeps another user of the cache from giving away a file of this one.
@@ -70,10 +75,14 @@ def located(repository: Repository, files: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(_located(file, file, homes) for file in files)
 
 
+def _unreadable(error: OSError) -> NoReturn:
+    raise NotPublishable(str(error.filename), error.strerror or "it cannot be read") from error
+
+
 def _located(shown: Path, file: Path, homes: tuple[Path, ...]) -> Path:
     if not file.is_symlink():
         return file
-    real = file.resolve()
+    real = _real(file)
     _check_inside(shown, real, homes)
     return real
 
@@ -83,9 +92,13 @@ def _homes(repository: Repository) -> tuple[Path, ...]:
     of one of the model's folders, put them. Raises `NotPublishable` when its blobs stand elsewhere."""
     folders = (repository.path, repository.blobs, repository.snapshots)
     moved = (f for f in folders if f.is_symlink() and f.lstat().st_uid in (0, os.geteuid()))
-    homes = (repository.path.parent.resolve(), *(folder.resolve() for folder in moved))
-    _check_inside(repository.blobs, repository.blobs.resolve(), homes)
+    homes = (_real(repository.path.parent), *map(_real, moved))
+    _check_inside(repository.blobs, _real(repository.blobs), homes)
     return homes
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _check_inside(shown: Path, real: Path, homes: tuple[Path, ...]) -> None:
