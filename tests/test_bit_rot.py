@@ -135,7 +135,9 @@ def test_rotten_content_is_not_reused_under_another_name(
 ) -> None:
     flipped((place(release, hub) / WEIGHTS).resolve())
     result = fetch_json(cli, source.magnet, "--name", "org/twin", "--timeout", "20")
-    assert result["downloaded"] >= SIZE > result["reused"]
+    # Of a blob with a flipped byte every piece but one is right.
+    assert 0 < result["downloaded"] < SIZE
+    assert result["downloaded"] + result["reused"] == result["size"]
     assert contents(Path(result["path"])) == contents(folder)
 
 

@@ -569,17 +569,19 @@ def test_where_blocks_can_be_shared_a_revision_takes_the_space_of_what_changed(
     new = revised(old, "new", lambda file: flip_byte(file, 20 * MIB))
     (new / "second.dat").write_bytes((old / DATA).read_bytes())
     hub = disk / "hub"
-    place(released(old), hub)
+    base = released(old, name="lab/base")
+    place(base, hub, "lab/base")
     filler = disk / "filler"
     free = shutil.disk_usage(disk).free - 28 * MIB
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free)
     os.sync()
     before = shutil.disk_usage(disk).free
-    with source_of(released(new)) as source:
+    with source_of(released(new, base_revision=base.manifest.revision)) as source:
         fetched = fetch_json(here, source.magnet, "--name", NAME, "--cache-dir", hub)
     os.sync()
     assert contents(Path(fetched["path"])) == contents(new)
+    assert (fetched["reused_files"], fetched["reused_pieces"]) == (2, 32 * MIB // PIECE)
     taken = before - shutil.disk_usage(disk).free
     assert taken < 8 * MIB, "of 64 MiB"
     figure(f"MiB that 64 MiB of a second revision take on {kind}", round(taken / MIB, 2))

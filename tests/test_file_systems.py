@@ -231,6 +231,19 @@ def test_everything_works_in_a_cache_on_a_file_system_without_links(
     assert visible(hub) == []
 
 
+def test_a_revision_takes_from_an_older_one_where_there_are_no_links(card: Path, tmp_path: Path) -> None:
+    hub = card / "revisions"
+    old = make_model(tmp_path / "old")
+    new = Path(shutil.copytree(old, tmp_path / "new"))
+    flip_byte(new / WEIGHTS, 2_000_000)
+    place(release_of(old), hub)
+    with serving_release(release_of(new)) as magnet:
+        options = FetchOptions(name=NAME, timeout=30, network=LOOPBACK)
+        result = weightswarm.fetch(magnet, cache_dir=hub, options=options)
+    assert contents(result.path) == contents(new)
+    assert result.downloaded < 100_000 and result.reuse.pieces > 180
+
+
 def test_a_killed_fetch_goes_on_where_there_are_no_links(card: Path, tmp_path: Path, cli: CommandLine) -> None:
     from faults import Source
 

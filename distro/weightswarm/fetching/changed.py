@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,53 +35,57 @@ from weightswarm.storage import OpenFolder, clone_range, copy_range, first_gap, 
 
 SAMPLES = 16
 """How many pieces of an older file, spread over it, are looked at first: where none is right, the rest is not read."""
-_SMALLEST = 64 * 1024
+_SMALLEST = 128 * 1024
 """Bytes of a file from which looking for an older one costs less than the file."""
 
 
-@dataclass(frozen=True, slots=True)
 class Holdings:
-    """What this machine has that a release, which is to be called `name`, can be made of."""
+    """What this machine has that `entries` of a release, which is to be called `name`, can be made of.
 
-    cache: ModelCache
-    name: str
-    manifest: Manifest
-    metainfo: Metainfo
-    placement: Placement
+    `copies` are files, by SHA-256, that may hold the content of one, to be hashed by who uses them: in the cache under
+    any model and revision, in a local folder under any path.
+    """
 
-    def copies(self, entries: list[FileEntry]) -> dict[str, list[Path]]:
-        """Return, by SHA-256, files that may hold the content of `entries`, to be hashed by who uses them: in the cache
-        under any model and revision, in a local folder under any path."""
-        found = find_copies(self.cache, entries)
-        if isinstance(self.placement, LocalFolder):
-            for sha256, files in self.placement.copies(entries).items():
-                found[sha256] = [*files, *found.get(sha256, ())]
-        return found
+    def __init__(
+        self,
+        cache: ModelCache,
+        name: str,
+        manifest: Manifest,
+        metainfo: Metainfo,
+        placement: Placement,
+        entries: list[FileEntry],
+    ) -> None:
+        self.cache = cache
+        self.name = name
+        self.manifest = manifest
+        self.metainfo = metainfo
+        self.placement = placement
+        self.entries = entries
+        self.copies = find_copies(cache, entries)
+        if isinstance(placement, LocalFolder):
+            for sha256, files in placement.copies(entries).items():
+                self.copies[sha256] = [*files, *self.copies.get(sha256, ())]
 
-    def planned(self, entries: list[FileEntry]) -> tuple[PlannedFile, ...]:
+    def planned(self) -> tuple[PlannedFile, ...]:
         """Return where each file would come from, by names and sizes alone: nothing is hashed."""
-        copies = self.copies(entries)
-        there = {entry.path for entry in entries if self._is_here(entry, copies)}
-        missing = [entry for entry in entries if entry.path not in there and not copies.get(entry.sha256)]
+        there = {entry.path for entry in self.entries if self._is_here(entry)}
+        missing = [e for e in self.entries if e.path not in there and not self.copies.get(e.sha256)]
         older = self._older(missing)
         planned = []
-        for entry in entries:
+        for entry in self.entries:
             if entry.path in there:
                 planned.append(PlannedFile(entry, "here"))
-            elif copies.get(entry.sha256):
+            elif self.copies.get(entry.sha256):
                 planned.append(PlannedFile(entry, "reuse"))
             else:
                 shared = _shared_at_most(entry, older.get(entry.path, []))
                 planned.append(PlannedFile(entry, "partly" if shared else "download", shared))
         return tuple(planned)
 
-    def reused(self, kept: list[FileEntry], staged: Container[str]) -> Reused:
-        """Return what whole files come to that are copied, or were in the cache already and are new at the target."""
-        sizes = [
-            entry.size
-            for entry in self.manifest.files
-            if entry.path in staged or (entry in kept and not os.path.lexists(self.placement.target / entry.path))
-        ]
+    def reused(self, kept: list[FileEntry], copied: Iterable[str]) -> Reused:
+        """Return what whole files come to that are `copied`, or that the cache had and the target did not show."""
+        paths = {*copied, *(e.path for e in kept if not os.path.lexists(f"{self.placement.target}/{e.path}"))}
+        sizes = [entry.size for entry in self.entries if entry.path in paths]
         return Reused(sum(sizes), len(sizes))
 
     def take_unchanged(
@@ -119,10 +122,10 @@ class Holdings:
             pool.close()
         return taking.taken
 
-    def _is_here(self, entry: FileEntry, copies: dict[str, list[Path]]) -> bool:
+    def _is_here(self, entry: FileEntry) -> bool:
         held = self.placement.held(entry)
         if isinstance(self.placement, LocalFolder) and self.placement.has_release:
-            return held in copies.get(entry.sha256, ())
+            return held in self.copies.get(entry.sha256, ())
         return held is not None
 
     def _older(self, entries: list[FileEntry]) -> dict[str, list[Path]]:
@@ -131,7 +134,6 @@ class Holdings:
         large = [entry for entry in entries if entry.size >= _SMALLEST]
         if not large:
             return {}
-        copies = self.copies(large)
         base, similar = self.manifest.base_revision, self.metainfo.similar
         older = find_older(large, older_revisions(self.cache, self.name, self.manifest.revision, base, similar))
         plain = find_plain(self.cache, {entry.size for entry in large})
@@ -139,7 +141,7 @@ class Holdings:
         for entry in large:
             held = self.placement.held(entry)
             likely = [] if held is None else [held]
-            likely += [*copies.get(entry.sha256, ()), *older.get(entry.path, ()), *plain.get(entry.size, ())]
+            likely += [*self.copies.get(entry.sha256, ()), *older.get(entry.path, ()), *plain.get(entry.size, ())]
             if likely:
                 found[entry.path] = list(dict.fromkeys(likely))
         return found

@@ -286,7 +286,7 @@ class _Fetch:
             return FetchPlan(name, "", self.cache.repository(name).snapshots, unhashed(metainfo), UNSIGNED)
         placement = self._placement(metainfo, manifest)
         name, entries = self._name(metainfo), self._selected(manifest)
-        files = Holdings(self.cache, name, manifest, metainfo, placement).planned(entries)
+        files = Holdings(self.cache, name, manifest, metainfo, placement, entries).planned()
         standing = UNSIGNED if self._vouched is None else self._vouched.standing
         return FetchPlan(name, manifest.revision, placement.target, files, standing)
 
@@ -301,8 +301,8 @@ class _Fetch:
                 if (there := self._already_there(record, metainfo)) is not None:
                     return there
             staging.prepare(metainfo.data, [entry.path for entry in manifest.files])
-            here = Holdings(self.cache, self._name(metainfo), manifest, metainfo, placement)
-            kept, staged, missing = sort_out(entries, placement, here.copies(entries), staging, self.report)
+            here = Holdings(self.cache, self._name(metainfo), manifest, metainfo, placement, entries)
+            kept, staged, missing = sort_out(entries, placement, here.copies, staging, self.report)
             first, twins = split_twins(missing)
             reused = here.reused(kept, [*staged, *(twin.path for twin in twins)])
             received, by_http, torrent = 0, 0, metainfo.data
@@ -356,7 +356,7 @@ class _Fetch:
             unhashed = [FileEntry(f.path, f.size, "", None) for f in metainfo.files]
             placeholder = Manifest(self._name(metainfo), "", tuple(unhashed))
             placement = self._placement(metainfo, placeholder)
-            here = Holdings(self.cache, placeholder.name, placeholder, metainfo, placement)
+            here = Holdings(self.cache, placeholder.name, placeholder, metainfo, placement, unhashed)
             taken = here.take_unchanged(unhashed, [], staging, self.report)
             check_space(placement, staging, unhashed)
             transfer = self._transfer(metainfo, sized, staging)
