@@ -30,7 +30,7 @@ def loading(root: Path, files: Mapping[str, bytes], absent: tuple[str, ...] = ()
     write_files(path, files)
     entries = tuple(FileEntry(each, 1, "ab" * 32, None) for each in sorted({*files, *absent}))
     manifest = Manifest(NAME, REVISION, entries)
-    result = FetchResult(path, NAME, REVISION, not absent, 1, 1, 0, manifest, UNSIGNED)
+    result = FetchResult(path, NAME, REVISION, not absent, 1, 1, NOTHING_REUSED, manifest, UNSIGNED)
     return loading_of(result, in_cache=in_cache)
 
 

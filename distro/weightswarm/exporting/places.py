@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from weightswarm.cache import ModelCache
+from weightswarm.dialling import DIRECT
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.fetching import is_url, resolve_source
 from weightswarm.manifest import parse_reference
@@ -24,7 +25,13 @@ def cached_snapshot(source: str, cache: ModelCache, report: Report = silent) -> 
         if is_url(source):
             raise InvalidInput("A URL is not asked for its torrent here", hint="download it first") from None
         wanted = resolve_source(
-            source, registries=(), cache=cache, timeout=1.0, network=Network.LOOPBACK, report=report
+            source,
+            registries=(),
+            cache=cache,
+            timeout=1.0,
+            network=Network.LOOPBACK,
+            route=DIRECT,
+            report=report,
         )
         if (record := wanted.record) is None:
             raise NotFound(f"{source[:120]} is not in the model cache", hint="fetch it first") from None
