@@ -13,7 +13,7 @@ from hostile import NAME, fetch_json, release_of, serving_release
 from running import CommandLine, CommandLineHere
 from samples import write_files
 from weightswarm.cli.loading import Loading, loading_of
-from weightswarm.fetching import FetchResult
+from weightswarm.fetching import FetchResult, Reused
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.trusting import UNSIGNED
 
@@ -30,7 +30,7 @@ def loading(root: Path, files: Mapping[str, bytes], absent: tuple[str, ...] = ()
     write_files(path, files)
     entries = tuple(FileEntry(each, 1, "ab" * 32, None) for each in sorted({*files, *absent}))
     manifest = Manifest(NAME, REVISION, entries)
-    result = FetchResult(path, NAME, REVISION, not absent, 1, 1, NOTHING_REUSED, manifest, UNSIGNED)
+    result = FetchResult(path, NAME, REVISION, not absent, 1, 1, Reused(), manifest, UNSIGNED)
     return loading_of(result, in_cache=in_cache)
 
 

@@ -3,7 +3,7 @@
 from weightswarm.fetching.fetch import fetch_source
 from weightswarm.fetching.inspect import Depth, Description, Looked, describe_source, look_up
 from weightswarm.fetching.metadata import ask_swarm
-from weightswarm.fetching.options import FetchOptions, FetchResult
+from weightswarm.fetching.options import FetchOptions, FetchResult, Reused
 from weightswarm.fetching.plan import FetchPlan, PlannedFile, select_entries
 from weightswarm.fetching.source import Wanted, is_url, resolve_source
 from weightswarm.fetching.transfer import Transfer
@@ -16,6 +16,7 @@ __all__ = [
     "FetchResult",
     "Looked",
     "PlannedFile",
+    "Reused",
     "Transfer",
     "Wanted",
     "ask_swarm",
