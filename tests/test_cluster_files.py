@@ -114,6 +114,7 @@ def test_the_containers_bring_a_model_to_a_node_that_then_seeds_it(tmp_path: Pat
             "/etc/opentracker": str(folder_for_all(tmp_path / "opentracker")),
             "tracker.weightswarm.svc.cluster.local": origin.address,
             "e12272c64c52ab7188583245711176ac2f607c2b": given[0],
+            "0fb0a28784a372412fa9c92fed6a088f29938927840a0ea6c2e4d9d46d834b99": given[1],
             "/model": str(model),
             "/remembered": str(tmp_path / "remembered"),
             "/hub": str(tmp_path / "pod"),
@@ -234,7 +235,7 @@ def containers() -> list[dict[str, Any]]:
 def moved_to(value: str, moved: dict[str, str]) -> str:
     """Return a value with what is elsewhere here in place of what it names."""
     for old, new in moved.items():
-        value = new if value == old else value.replace(old, new) if "." in old or len(old) == 40 else value
+        value = new if value == old else value.replace(old, new) if "." in old or len(old) >= 40 else value
     return value
 
 
