@@ -28,7 +28,7 @@ from namespaces import Host
 from running import CommandLine, Seeder, Seeding
 from weightswarm.magnet import parse_magnet
 
-RATE = 100_000_000
+RATE = 50_000_000
 """Bits a second of each node's link, either way."""
 
 SIZE = 64 * MIB
