@@ -13,7 +13,20 @@ from weightswarm.version import __version__ as __version__
 
 TYPE_CHECKING = False  # to load `typing` takes longer than all of this
 if TYPE_CHECKING:
-    from weightswarm.api import Published, fetch, index, plan_fetch, prepare, publish, search, seed, show, sign, verify
+    from weightswarm.api import (
+        Published,
+        fetch,
+        find_base,
+        index,
+        plan_fetch,
+        prepare,
+        publish,
+        search,
+        seed,
+        show,
+        sign,
+        verify,
+    )
     from weightswarm.checking import Verification, VerifyOptions
     from weightswarm.errors import WeightswarmError
     from weightswarm.fetching import FetchOptions, FetchPlan, FetchResult
@@ -28,6 +41,7 @@ _HOMES = {
     "api": (
         "Published",
         "fetch",
+        "find_base",
         "index",
         "plan_fetch",
         "prepare",
@@ -73,6 +87,7 @@ __all__ = [
     "VerifyOptions",
     "WeightswarmError",
     "fetch",
+    "find_base",
     "index",
     "plan_fetch",
     "prepare",

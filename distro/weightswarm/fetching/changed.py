@@ -194,10 +194,10 @@ class _Staged:
 
 
 class _Taking:
-    """One pass over older files. `taken` are sizes in bytes by piece, `done` the bytes of files that are dealt with."""
+    """One pass over older files; `taken` are sizes in bytes by piece. `total` is what there may be to compare."""
 
     def __init__(self, pool: WorkerPool, total: int, check_space: Callable[[], None], report: Report) -> None:
-        self.pool = pool
+        self._pool = pool
         self.taken: dict[int, int] = {}
         self._total = total
         self._done = 0
@@ -244,7 +244,7 @@ class _Taking:
     def _equal(self, source: Path, pieces: HashedPieces, numbers: list[int]) -> Iterator[range]:
         """Yield the pieces among `numbers` that a file has, as runs, up to where it cannot be read."""
         jobs: list[tuple[range, Future[list[bytes]]]] = [
-            (run, self.pool.submit(partial(_digests, source, pieces, run)))
+            (run, self._pool.submit(partial(_digests, source, pieces, run)))
             for run in _runs(numbers, max(1, CALL_BYTES // pieces.length))
         ]
         try:
