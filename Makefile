@@ -45,7 +45,7 @@ check: $(VENV)/test
 packages: $(VENV)/test  ## the real programs that tests talk to, where they may be installed
 	tests/install_packages opentracker qbittorrent-nox aria2 transmission-daemon transmission-cli nginx-light openssl iproute2 \
 		strace exfat-fuse exfatprogs btrfs-progs xfsprogs minisign mktorrent buildtorrent ctorrent shellcheck systemd \
-		zbar-tools libxml2-utils zsh fish mandoc groff-base man-db
+		microsocks dante-server tinyproxy zbar-tools libxml2-utils zsh fish mandoc groff-base man-db
 	test -d $(VENV)/npm/node_modules/create-torrent || ! command -v npm >/dev/null || \
 		npm install --prefix $(VENV)/npm --silent --no-audit --no-fund create-torrent@6.1.3 || \
 		echo 'WARNING: create-torrent cannot be installed: what needs it is SKIPPED' >&2

@@ -1,6 +1,7 @@
 """Run inside a namespace: the rest of the world over HTTP. Usage: `outside.py ADDRESS FOLDER PEER_PORT`.
 
 Serves a folder at port 8080, and at `/announce` a tracker that knows one peer, at ADDRESS. Prints each path asked for.
+With a fourth argument, the peer is who listens at that port of loopback: libtorrent would bind it to one device.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+import threading
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -37,11 +40,31 @@ class Server(SimpleHTTPRequestHandler):
 
 def main() -> None:
     """Serve until killed."""
-    address, folder, port = sys.argv[1:]
+    address, folder, port = sys.argv[1:4]
+    for inner in sys.argv[4:]:
+        threading.Thread(target=_pass_on, args=(address, int(port), int(inner)), daemon=True).start()
     Server.peer = socket.inet_aton(address) + struct.pack(">H", int(port))
     server = ThreadingHTTPServer((address, PORT), partial(Server, directory=folder))
     print("ready", flush=True)
     server.serve_forever()
+
+
+def _pass_on(address: str, port: int, inner: int) -> None:
+    listener = socket.create_server((address, port))
+    while True:
+        client, _ = listener.accept()
+        peer = socket.create_connection(("127.0.0.1", inner))
+        for source, sink in ((client, peer), (peer, client)):
+            threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while part := source.recv(65536):
+            sink.sendall(part)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,10 @@ def shake_hands(connection: socket.socket, proxy: Proxy, host: str, port: int, d
 def _exactly(connection: socket.socket, count: int, proxy: Proxy, deadline: float) -> bytes:
     parts = bytearray()
     while len(parts) < count:
-        connection.settimeout(max(0.05, deadline - time.monotonic()))
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
         part = connection.recv(count - len(parts))
         if not part:
             raise ProxyFailure(f"the proxy {proxy} hung up")
@@ -228,7 +231,7 @@ def _http_connect(proxy: Proxy, host: str, port: int) -> Handshake:
     words = bytes(answer[:64]).split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         raise ProxyRefusal(f"the proxy {proxy} does not speak HTTP")
-    if words[1] == b"407":
+    if words[1] in (b"407", b"401"):
         raise ProxyRefusal(f"the proxy {proxy} {'refuses the' if proxy.user else 'wants a'} user and password")
     if not words[1].startswith(b"2"):
         raise Unreachable(f"the proxy answered {words[1][:3].decode()} to CONNECT, port {port}")

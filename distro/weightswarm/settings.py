@@ -125,7 +125,7 @@ class Settings:
     registries: tuple[str, ...] = ()
     options: Mapping[str, Value] = field(default_factory=dict)
     tables: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
-    path: Path | None = None
+    path: Path | None = field(default=None, compare=False)
 
     def value(self, command: str, option: str) -> tuple[Value, str] | None:
         """Return what the file says of a command's option, and under which key; None where it says nothing."""

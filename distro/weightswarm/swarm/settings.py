@@ -88,8 +88,9 @@ def session_settings(options: NetworkOptions, gateway: Gateway | None = None) ->
         "listen_interfaces": _listen_interfaces(options),
         "enable_dht": public or private_dht,
         "enable_lsd": options.network is not Network.LOOPBACK,
-        "enable_upnp": public,
-        "enable_natpmp": public,
+        # It joins multicast groups by whatever interface the system likes.
+        "enable_upnp": public and options.interface is None,
+        "enable_natpmp": public and options.interface is None,
     }
     if not public:
         settings["dht_bootstrap_nodes"] = ""
