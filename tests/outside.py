@@ -24,7 +24,9 @@ class Server(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer by path."""
-        print(self.headers.get("Host"), self.path.partition("?")[0], flush=True)
+        # In one write: each request has a thread.
+        sys.stdout.write(f"{self.headers.get('Host')} {self.path.partition('?')[0]}\n")
+        sys.stdout.flush()
         if not self.path.startswith("/announce"):
             super().do_GET()
             return
