@@ -85,7 +85,14 @@ def world(hosts: tuple[Host, Host], tmp_path: Path, cli: CommandLine, seeder: Se
     try:
         wait_until(lambda: "ready" in log.read_text(), "the world did not start")
         with name_server(plain) as (here, asked):
-            yield World(here, there, folder, published["magnet"], asked, lambda: [line for line in log.read_text().split("\n")[1:-1] if line.strip()])
+            yield World(
+                here,
+                there,
+                folder,
+                published["magnet"],
+                asked,
+                lambda: [line for line in log.read_text().split("\n")[1:-1] if line.strip()],
+            )
     finally:
         server.kill()
         server.wait()

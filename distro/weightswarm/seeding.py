@@ -17,6 +17,7 @@ from weightswarm.verifying import Expectation, check_file
 _WATCH_SECONDS = 2.0
 _REPORT_SECONDS = 0.5
 _START_SECONDS = 60.0
+_DIAL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class _Seeding:
         started = time.monotonic()
         next_watch = started + _WATCH_SECONDS
         next_report = started
+        # Nobody else can begin a connection, and libtorrent gives a peer up after three failures.
+        next_dial = started + _DIAL_SECONDS
         while self.active and not self.stop.is_set():
             self._handle(self.swarm.poll(0.25))
             now = time.monotonic()
@@ -114,6 +117,11 @@ class _Seeding:
             if now >= next_watch:
                 next_watch = now + _WATCH_SECONDS
                 self._watch_files()
+            if self.options.network.proxy is not None and now >= next_dial:
+                next_dial = now + _DIAL_SECONDS
+                for torrent in self.active:
+                    if not torrent.status.peers:
+                        torrent.dial_given()
             if now >= next_report:
                 next_report = now + _REPORT_SECONDS
                 self._show()

@@ -92,6 +92,10 @@ class Torrent:
         """
         self.handle.force_reannounce(0, -1, lt.reannounce_flags_t.ignore_min_interval)
         self.handle.force_dht_announce()
+        self.dial_given()
+
+    def dial_given(self) -> None:
+        """Try the peers again that were given."""
         for peer in self.given:
             self.handle.connect_peer((peer.host, peer.port))
 
