@@ -14,7 +14,6 @@ import click
 from weightswarm.cli.completing import complete_places
 from weightswarm.cli.options import (
     TRACKER_SCHEMES,
-    WEB_SEED_SCHEMES,
     Size,
     cache_options,
     option,
@@ -22,6 +21,7 @@ from weightswarm.cli.options import (
     reach_option,
     route_options,
     urls,
+    web_seed_urls,
 )
 from weightswarm.cli.qr import qr_option, show_qr
 from weightswarm.cli.reporting import reporting, size_text
@@ -46,7 +46,14 @@ def release_options(command: Any) -> Any:
         option("--piece-length", type=Size(), help="Bytes a piece: a power of two, 16k to 16M (default: by size)."),
         option("--v2-only", is_flag=True, help="A BitTorrent v2 torrent, not a hybrid."),
         option("--v1-only", is_flag=True, help="A BitTorrent v1 torrent, not a hybrid."),
-        option("-w", "--web-seed", "web_seeds", multiple=True, metavar="URL", help="An HTTP folder with the files."),
+        option(
+            "-w",
+            "--web-seed",
+            "web_seeds",
+            multiple=True,
+            metavar="URL|hub",
+            help="An HTTP folder with the files; `hub`: that of --revision at the Hugging Face Hub.",
+        ),
         option("-t", "--tracker", "trackers", multiple=True, metavar="URL", help="A tracker to announce to."),
         option("--leave-out", multiple=True, metavar="GLOB", help="Files that are no part of the release."),
         option(
@@ -83,7 +90,7 @@ def publish_options_from(
         leave_out=options.pop("leave_out"),
         torrent=TorrentOptions(
             trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
-            web_seeds=urls("--web-seed", options.pop("web_seeds"), WEB_SEED_SCHEMES),
+            web_seeds=web_seed_urls(options.pop("web_seeds")),
             private=options.pop("private"),
             comment=options.pop("comment"),
             created=None if created is None else _seconds(created),

@@ -76,10 +76,12 @@ class Extents:
             return self._take(Extent(file, first, end))
 
     def take_file(self, lacking: Container[int]) -> list[Extent]:
-        """Return all that is to come of one file, in order, for who sends whole files."""
+        """Return all that is to come of one file that nobody else brings, in order, for who sends whole files."""
         with self._changed:
             file = None if self.ended else self._next_file(lacking)
-            return [] if file is None else [self._take(Extent(file, *span)) for span in self._pending.pop(file)]
+            if file is None or self._busy[file]:
+                return []
+            return [self._take(Extent(file, *span)) for span in self._pending.pop(file)]
 
     def give_back(self, extents: Sequence[Extent]) -> None:
         """Take back what was not brought."""

@@ -12,10 +12,9 @@ from queue import SimpleQueue
 
 from weightswarm.cache import Staging
 from weightswarm.fetching.extents import Extent, Extents
-from weightswarm.fetching.web_seed import WebSeed
 from weightswarm.metainfo import Metainfo
 from weightswarm.storage import OpenFolder, storage_errors
-from weightswarm.webseed import Body, Failed, Limits, Misbehaved, NoRanges, Upstream, file_url
+from weightswarm.webseed import Body, Failed, Limits, Misbehaved, NoRanges, Upstream, WebSeed, file_url
 
 MAX_LINES = 32
 _LINES = 4
@@ -141,7 +140,7 @@ class Lines:
             web_seed.left_out = web_seed.left_out or str(error)
         except Failed as error:
             if not self._extents.ended:
-                web_seed.failed(file, error, sum(extent.position for extent in taken) - before)
+                web_seed.failed(error, sum(extent.position for extent in taken) - before, file)
 
     def _ask(self, web_seed: WebSeed, upstream: Upstream, taken: list[Extent], buffer: memoryview, whole: bool) -> None:
         metainfo, file = self._metainfo, self._metainfo.files[taken[0].file]

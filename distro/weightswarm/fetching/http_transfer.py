@@ -31,7 +31,6 @@ from weightswarm.fetching.http_lines import Arrival, Lines, data_of, open_staged
 from weightswarm.fetching.patience import Patience
 from weightswarm.fetching.piece_checks import PieceChecks
 from weightswarm.fetching.verification import StagedVerification, mismatch
-from weightswarm.fetching.web_seed import WebSeed
 from weightswarm.hashing import CALL_BYTES
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap
@@ -39,17 +38,18 @@ from weightswarm.progress import Note, Phase, Progress, Report
 from weightswarm.storage import FileIdentity, free_bytes, is_out_of_space, storage_errors
 from weightswarm.swarm import NetworkOptions, Sieve
 from weightswarm.verifying import Expectation, Fault, Finding
-from weightswarm.webseed import limits_for
+from weightswarm.webseed import WebSeed, limits_for
 
 CHECKED_RATE = 128 * 1024 * 1024
 """Bytes a second up to which every piece is checked as it comes, which takes a twelfth of a core. Of what comes faster
 each file's SHA-256 is the first witness, and its pieces are asked when that is wrong."""
 
-_CHECKED_AT_ONCE = 2 * CHECKED_RATE
+_CHECKED_AT_ONCE = CHECKED_RATE // 2
 _REPORT_SECONDS = 0.25
 _RATE_SECONDS = 2.0
 _BUSY_SECONDS = 0.02
 _IDLE_SECONDS = 0.1
+_GATHER_SECONDS = 0.005
 _MAX_REJECTIONS = 4
 _NO_WEB_SEED = "give -w URL, an HTTP folder with the files; or `-w hub`; or fetch without --http-only"
 
@@ -202,6 +202,8 @@ class HttpTransfer:
         arrived: Arrival | BaseException
         with suppress(Empty):
             arrived = lines.arrived.get(timeout=_BUSY_SECONDS if self._busy else _IDLE_SECONDS)
+            # Many at a time: who counts them competes with who brings them.
+            time.sleep(_GATHER_SECONDS)
             while True:
                 if isinstance(arrived, BaseException):
                     raise self._failure(arrived)

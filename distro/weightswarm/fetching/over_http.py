@@ -28,7 +28,7 @@ def ask_exact_sources(magnet: MagnetLink, network: NetworkOptions, report: Repor
             report(Note(f"{error}."))
     tried = "none of its xs= and as= URLs gave it" if urls else "the link has no xs= or as= URL of it"
     raise NotFound(
-        f"--http-only needs the torrent of {magnet.info_hash}, and {tried}",
+        f"--http-only needs the torrent of {magnet.info_hash.digests[0]}, and {tried}",
         hint="give the .torrent file or its URL, or a --registry that lists it; or fetch without --http-only",
     )
 

@@ -25,6 +25,7 @@ from weightswarm.metainfo import (
     with_signature,
 )
 from weightswarm.progress import Note, Phase, Progress, Report, silent
+from weightswarm.publishing.at_hub import name_hub_folder
 from weightswarm.publishing.mirroring import check_blob_ids, hold_to_cached_listing, hold_to_listing, leave_out
 from weightswarm.publishing.remembered import now_ns, recall, remember
 from weightswarm.publishing.scanning import Signature, SourceFile, scan, signature_of
@@ -198,6 +199,7 @@ def _prepare(
     # What is mistyped is said before hours of hashing, not after.
     revision = None if options.revision is None else parse_revision(options.revision)
     base_revision = None if options.base_revision is None else parse_revision(options.base_revision)
+    torrent = name_hub_folder(options.torrent, name, revision)
     sizes = [file.signature.size for file in files]
     total = sum(sizes)
     wanted = choose_piece_length(sizes) if options.piece_length is None else parse_piece_length(options.piece_length)
@@ -218,7 +220,7 @@ def _prepare(
         parse_manifest(manifest.to_bytes())
     except InvalidManifest as error:
         raise InvalidManifest(f"this release cannot be described: {error}") from error
-    metainfo = build_metainfo(manifest, hashes, options.version, options.torrent)
+    metainfo = build_metainfo(manifest, hashes, options.version, torrent)
     return Release(manifest, metainfo, tuple(file.location for file in files), tuple(file.signature for file in files))
 
 
@@ -259,7 +261,8 @@ def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, 
     metainfo = parse_metainfo(torrent)
     check_agreement(metainfo, record.manifest)
     if options.torrent.trackers or options.torrent.web_seeds:
-        metainfo = with_outer_fields(metainfo, options.torrent)
+        named = name_hub_folder(options.torrent, record.manifest.name, record.manifest.revision)
+        metainfo = with_outer_fields(metainfo, named)
     entries = {entry.path: entry for entry in record.manifest.files}
     revision = record.manifest.revision
     places = ((repository.file(entries[f.path], revision), repository.blob(entries[f.path])) for f in metainfo.files)

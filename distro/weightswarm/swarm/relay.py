@@ -12,34 +12,22 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
 from weightswarm.reach import Network
-from weightswarm.webseed import MAX_WAIT, Failed, Limits, Misbehaved, Upstream, in_folder, is_hub_folder
+from weightswarm.webseed import MISSING, Failed, Limits, Misbehaved, Upstream, WebSeed, in_folder, is_hub_folder
 
 MAX_CONNECTIONS = 32
 _MAX_REQUEST = 16 * 1024
 _SEND_SECONDS = 60.0
 _MAX_PAUSE = 60.0
-_MAX_BREAKS = 5
-_MAX_DENIALS = 3
+_HOLD_SECONDS = 10.0
+"""How long libtorrent is kept waiting for a byte, besides what a server's own answer takes."""
 _ACCEPT_PAUSE = 0.1
 _MAX_ACCEPT_FAILURES = 600
 _REQUEST = re.compile(rb"GET /([0-9a-f]{32})/([0-9]{1,9})(/[!->@-~]*)? HTTP/1\.1\r\n")
 _RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
-
-
-@dataclass(slots=True)
-class _WebSeed:
-    url: str
-    left_out: bool = False
-    failures: int = 0
-    breaks: int = 0
-    denials: int = 0
-    not_before: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Relay:
@@ -60,7 +48,9 @@ class Relay:
             host = limits.route.interface.addresses[0]
         self.address = host
         self._token = secrets.token_hex(16)
-        self._web_seeds: list[_WebSeed] = []
+        self._web_seeds: list[WebSeed] = []
+        self._said: set[int] = set()
+        self._ended = threading.Event()
         self._complaints: SimpleQueue[str] = SimpleQueue()
         self._listener: socket.socket | None = None
         self._open: set[_Connection] = set()
@@ -76,7 +66,7 @@ class Relay:
         numbers = {each.url: number for number, each in enumerate(self._web_seeds)}
         number = numbers.get(url, len(self._web_seeds))
         if number == len(self._web_seeds):
-            self._web_seeds.append(_WebSeed(url))
+            self._web_seeds.append(WebSeed(number, url))
         # BEP 19: to a URL that ends in a slash the torrent's names are appended, and to every one of a folder's.
         path = urlsplit(url).path
         slash = "/" if path.endswith("/") or not path or is_hub_folder(url) else ""
@@ -95,6 +85,7 @@ class Relay:
         """Hang up on both sides; threads end by themselves."""
         with self._lock:
             self._closed = True
+            self._ended.set()
             connections = list(self._open)
         if self._listener is not None:
             with suppress(OSError):
@@ -134,15 +125,21 @@ class Relay:
     def upstream(self) -> Upstream:
         return Upstream(self.limits)
 
-    def find(self, token: bytes, number: int) -> _WebSeed | None:
+    def find(self, token: bytes, number: int) -> WebSeed | None:
         known = secrets.compare_digest(token, self._token.encode()) and number < len(self._web_seeds)
         return self._web_seeds[number] if known else None
 
-    def leave_out(self, web_seed: _WebSeed, reason: str) -> None:
-        with web_seed.lock:
-            first, web_seed.left_out = not web_seed.left_out, True
+    def tell(self, web_seed: WebSeed) -> None:
+        """Say once why a web seed is left out."""
+        with self._lock:
+            first = web_seed.number not in self._said
+            self._said.add(web_seed.number)
         if first:
-            self._complaints.put(f"The web seed {web_seed.url[:200]} is left out: {reason}")
+            self._complaints.put(f"The web seed {web_seed.url[:200]} is left out: {web_seed.left_out}")
+
+    def wait(self, seconds: float) -> None:
+        """Return after so many seconds, or at the end."""
+        self._ended.wait(seconds)
 
     def count(self, size: int) -> None:
         with self._lock:
@@ -200,38 +197,46 @@ class _Connection:
         first, last = int(span[1]), int(span[2])
         if web_seed.left_out or last < first:
             return self._refuse(404, _MAX_PAUSE)
-        if (pause := web_seed.not_before - time.monotonic()) > 0:
-            return self._refuse(503, pause)
-        begun = False
-        try:
-            for part in self._upstream.read(_target(web_seed.url, (asked[3] or b"").decode("ascii")), first, last):
-                if not begun:
-                    begun = True
-                    self._client.sendall(_head(first, last))
-                else:
+        return self._pass_on(web_seed, _target(web_seed.url, (asked[3] or b"").decode("ascii")), first, last)
+
+    def _pass_on(self, web_seed: WebSeed, url: str, first: int, last: int) -> bool:
+        """Send a range, going on where a server broke off; return whether the connection is still good.
+
+        What passes is waited for here: libtorrent takes every status of an error to mean that the file is not there,
+        and asks that server for it no more. What takes longer it is told by a connection that closes.
+        """
+        position, begun = first, False
+        until = time.monotonic() + _HOLD_SECONDS
+        while not web_seed.left_out:
+            if (pause := web_seed.pause) > 0:
+                if time.monotonic() + pause > until:
+                    return False
+                self._relay.wait(pause)
+            before = position
+            try:
+                for part in self._upstream.read(url, position, last):
+                    if not begun:
+                        begun = True
+                        self._client.sendall(_head(first, last))
+                        continue
                     self._client.sendall(part)
+                    position += len(part)
                     self._relay.count(len(part))
-            web_seed.failures = web_seed.breaks = web_seed.denials = 0
-        except Misbehaved as error:
-            self._relay.leave_out(web_seed, str(error))
-            return not begun and self._refuse(404, _MAX_PAUSE)
-        except Failed as error:
-            if error.status == 404:
-                return not begun and self._refuse(404, _MAX_PAUSE)
-            web_seed.failures += 1
-            web_seed.breaks += begun
-            if web_seed.breaks >= _MAX_BREAKS:
-                # What trickles looks like progress; it may not keep a fetch alive for ever.
-                self._relay.leave_out(web_seed, f"{_MAX_BREAKS} times in a row {error}")
-            web_seed.denials += error.status in (401, 403)
-            if web_seed.denials >= _MAX_DENIALS:
-                self._relay.leave_out(web_seed, str(error))
-            if (error.wait or 0) > MAX_WAIT:
-                self._relay.leave_out(web_seed, f"{error}, and wants to be left alone for {error.wait:,.0f} seconds")
-            pause = max(min(_MAX_PAUSE, 2.0**web_seed.failures), error.wait or 0)
-            web_seed.not_before = time.monotonic() + pause
-            return not begun and self._refuse(503, pause)
-        return True
+                web_seed.succeeded()
+                return True
+            except Misbehaved as error:
+                web_seed.left_out = web_seed.left_out or str(error)
+            except Failed as error:
+                if error.status in MISSING:
+                    break
+                if self._upstream.closed:
+                    return False
+                web_seed.failed(error, position - before)
+            if position > before:
+                until = time.monotonic() + _HOLD_SECONDS
+        if web_seed.left_out:
+            self._relay.tell(web_seed)
+        return not begun and self._refuse(404, _MAX_PAUSE)
 
     def _refuse(self, status: int, pause: float) -> bool:
         retry = f"Retry-After: {max(1, round(pause))}\r\n"

@@ -74,7 +74,9 @@ def session_settings(options: NetworkOptions, gateway: Gateway | None = None) ->
         # A cluster, a lab or a machine may hold many peers behind one address.
         "allow_multiple_connections_per_ip": True,
         "max_web_seed_connections": 2,
-        "urlseed_timeout": 12,
+        # Who is waited for, how long, and how soon a server may be asked again, is for the relay to say.
+        "urlseed_timeout": 30,
+        "urlseed_wait_retry": 1,
         # Strangers name no port of other services; who names one himself opens them for his session.
         "no_connect_privileged_ports": all(peer.port >= FIRST_FREE_PORT for peer in options.named_peers),
         "max_metadata_size": 64 * 1024 * 1024,

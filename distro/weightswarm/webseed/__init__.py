@@ -4,19 +4,21 @@
 """
 
 from weightswarm.webseed.address import HUB, file_url, in_folder, is_hub_folder, with_hub_folder
+from weightswarm.webseed.standing import MISSING, WebSeed
 from weightswarm.webseed.upstream import Body, Limits, Upstream, limits_for
-from weightswarm.webseed.waiting import MAX_WAIT, retry_after
+from weightswarm.webseed.waiting import retry_after
 from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges
 
 __all__ = [
     "HUB",
-    "MAX_WAIT",
+    "MISSING",
     "Body",
     "Failed",
     "Limits",
     "Misbehaved",
     "NoRanges",
     "Upstream",
+    "WebSeed",
     "file_url",
     "in_folder",
     "is_hub_folder",

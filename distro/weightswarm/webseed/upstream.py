@@ -153,8 +153,8 @@ class Upstream:
             return ""
         page = target.partition("/resolve/")[0]
         if hub.token is None:
-            return f" to nobody in particular: for a gated or private model set HF_TOKEN, its terms are at {page}"
-        return f" to the account of the token that was sent (HF_TOKEN): it must accept the terms at {page}"
+            return f" to nobody in particular: set HF_TOKEN, of an account that accepted its terms at {page}"
+        return f" to the account of HF_TOKEN, which must have accepted its terms at {page}"
 
     def _request(
         self, target: str, origin: str, span: tuple[int, int] | None, deadline: float

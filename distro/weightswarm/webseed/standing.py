@@ -1,4 +1,4 @@
-"""One web seed of a download by HTTP alone: what it lacks, when it may be asked again, and why it is left out."""
+"""How one web seed stands: what it lacks, when it may be asked again, and why it is left out. Shared by threads."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from weightswarm.webseed import MAX_WAIT, Failed
+from weightswarm.webseed.waiting import MAX_WAIT
+from weightswarm.webseed.watched import Failed
 
 _MAX_PAUSE = 60.0
 _FIRST_PAUSE = 0.5
 _MAX_BREAKS = 5
 _MAX_DENIALS = 3
 _LEAST_BROUGHT = 1024 * 1024
-_MISSING = frozenset({404, 410, 416})
+MISSING = frozenset({404, 410, 416})
+"""Answers that say of one file that it, or that much of it, is not there."""
+
 _DENIED = frozenset({401, 403})
 
 
@@ -52,12 +55,13 @@ class WebSeed:
         with self._lock:
             self._failures = self._breaks = self._denials = 0
 
-    def failed(self, file: int, error: Failed, brought: int) -> None:
+    def failed(self, error: Failed, brought: int, file: int | None = None) -> None:
         """It did not, after so many bytes; `file` is what it was asked for."""
         with self._lock:
             self.last_failure = str(error)
-            if error.status in _MISSING:
-                self.lacking.add(file)
+            if error.status in MISSING:
+                if file is not None:
+                    self.lacking.add(file)
                 return
             if brought >= _LEAST_BROUGHT:
                 self._failures = self._breaks = self._denials = 0
