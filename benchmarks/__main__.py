@@ -26,6 +26,7 @@ from benchmarks import (
     startup,
     swarms,
     verifying,
+    web_seed,
 )
 from benchmarks.bench import Bench, Series, quiet_environment
 from benchmarks.measuring import ProgramFailed
@@ -60,6 +61,7 @@ GROUPS = (
     Group("memory", ("13",), memory.measure),
     Group("many_files", ("14",), many_files.measure),
     Group("many_releases", ("15",), many_releases.measure),
+    Group("web_seed", ("16",), web_seed.measure),
 )
 PLOTS: dict[str, Callable[[Bench], list[Series]]] = {"sizes": sizes.series, "fetchers": swarms.series}
 

@@ -78,6 +78,11 @@ class Hub:
     paths: tuple[str, ...]
 
     @property
+    def files_url(self) -> str:
+        """The release's files as the Hub serves them, for web seeds."""
+        return f"{self.url}/{NAME}/resolve/{_COMMIT}/"
+
+    @property
     def announce(self) -> str:
         """The tracker's address."""
         return f"{self.url}/announce"
