@@ -1,7 +1,4 @@
-"""The library's front: `publish`, `seed`, `fetch`, `verify`, `show`, `search`. Typed results, progress by callback.
-
-Everything here is what the command line calls; it adds options, drawing and exit codes, and nothing else.
-"""
+"""Publishing, seeding and signing, as functions. Each loads its own workflow when it is called."""
 
 from __future__ import annotations
 
@@ -12,37 +9,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightswarm.api.registries import PathLike
 from weightswarm.cache import ModelCache, cache_root
 from weightswarm.dialling import DIRECT, Route
-from weightswarm.errors import InvalidInput, NotFound
+from weightswarm.errors import InvalidInput
 from weightswarm.progress import Note, Report, silent
 from weightswarm.reach import Network, check_route
 from weightswarm.registry import (
     DirectoryRegistry,
-    Found,
-    HttpRegistry,
-    Registry,
     RegistryEntry,
     bundled_registry,
     is_url,
-    may_ask,
 )
-from weightswarm.registry import search as search_registries
 from weightswarm.settings import load_settings
 from weightswarm.storage import is_folder, user_path, write_atomically
 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
 if TYPE_CHECKING:
-    from weightswarm.checking import Verification, VerifyOptions
-    from weightswarm.exporting import Exported
-    from weightswarm.fetching import Depth, Description, FetchOptions, FetchPlan, FetchResult
     from weightswarm.magnet import MagnetLink
     from weightswarm.publishing import Base, ModelSigKey, PublishOptions, Release, Resigned, Signer
     from weightswarm.seeding import SeededRelease, SeedOptions
-    from weightswarm.swarm import NetworkOptions
-    from weightswarm.trusting import TrustStore
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,216 +217,6 @@ def sign(
     # What a URL serves is signed in its folder.
     found = [DirectoryRegistry(user_path(folder)) for folder in registries if not is_url(os.fspath(folder))]
     return sign_published(str(source), signer, cache=ModelCache(cache_root(cache_dir)), registries=found)
-
-
-def fetch(
-    source: str,
-    *,
-    cache_dir: PathLike | None = None,
-    registries: Iterable[PathLike] = (),
-    options: FetchOptions | None = None,
-    trust_store: PathLike | None = None,
-    report: Report = silent,
-) -> FetchResult:
-    """Fetch a magnet, torrent, info-hash or `org/model[@revision]` into the model cache, every file verified.
-
-    `trust_store` is a file with pinned keys, the user's own unless another is named.
-    """
-    from weightswarm.fetching import FetchOptions, FetchResult, fetch_source
-
-    result = fetch_source(
-        source,
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report, _route(options)),
-        options=options or FetchOptions(),
-        trust_store=_store(trust_store),
-        report=report,
-    )
-    assert isinstance(result, FetchResult)
-    return result
-
-
-def plan_fetch(
-    source: str,
-    *,
-    cache_dir: PathLike | None = None,
-    registries: Iterable[PathLike] = (),
-    options: FetchOptions | None = None,
-    trust_store: PathLike | None = None,
-    report: Report = silent,
-) -> FetchPlan:
-    """Return what `fetch` would download, reuse and keep; asks the swarm for metadata only."""
-    from weightswarm.fetching import FetchOptions, FetchPlan, fetch_source
-
-    plan = fetch_source(
-        source,
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report, _route(options)),
-        options=options or FetchOptions(),
-        trust_store=_store(trust_store),
-        dry_run=True,
-        report=report,
-    )
-    assert isinstance(plan, FetchPlan)
-    return plan
-
-
-def verify(
-    target: PathLike,
-    *,
-    cache_dir: PathLike | None = None,
-    registries: Iterable[PathLike] = (),
-    options: VerifyOptions | None = None,
-    trust_store: PathLike | None = None,
-    report: Report = silent,
-) -> Verification:
-    """Compare a cached `org/model[@revision]`, a snapshot or a folder with its manifest, hashing every byte."""
-    from weightswarm.checking import VerifyOptions, verify_target
-
-    return verify_target(
-        str(target),
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report, _route(options)),
-        options=options or VerifyOptions(),
-        trust_store=_store(trust_store),
-        report=report,
-    )
-
-
-def show(
-    source: str,
-    *,
-    cache_dir: PathLike | None = None,
-    registries: Iterable[PathLike] = (),
-    network: NetworkOptions | None = None,
-    timeout: float = 60.0,
-    offline: bool = False,
-    trust_store: PathLike | None = None,
-    report: Report = silent,
-) -> Description:
-    """Describe a magnet, torrent, manifest, name or info-hash without downloading payload; `offline`, ask nobody."""
-    from weightswarm.fetching import describe_source
-    from weightswarm.swarm import NetworkOptions
-
-    chosen = network or NetworkOptions()
-    known = all_registries(registries, chosen.network, report, chosen.route)
-    if offline:
-        for registry in [each for each in known if is_url(each.location)]:
-            report(Note(f"Registry {registry.location} is not asked with --offline"))
-            known.remove(registry)
-    return describe_source(
-        source,
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=known,
-        network=chosen,
-        timeout=timeout,
-        offline=offline,
-        trust_store=_store(trust_store),
-        report=report,
-    )
-
-
-def export(
-    source: str,
-    *,
-    depth: Depth,
-    cache_dir: PathLike | None = None,
-    registries: Iterable[PathLike] = (),
-    network: NetworkOptions | None = None,
-    timeout: float = 60.0,
-    trust_store: PathLike | None = None,
-    report: Report = silent,
-) -> Exported:
-    """Look a source of `show` up, to write it in other programs' formats; `depth` says what the swarm is asked for."""
-    from weightswarm.exporting import Exported
-    from weightswarm.fetching import look_up
-    from weightswarm.swarm import NetworkOptions
-
-    chosen, store = network or NetworkOptions(), _store(trust_store)
-    looked = look_up(
-        source,
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, chosen.network, report, chosen.route),
-        network=chosen,
-        timeout=timeout,
-        trust_store=store,
-        depth=depth,
-        report=report,
-    )
-    return Exported(looked, bool(looked.name and store.pins().for_name(looked.name)))
-
-
-def search(
-    text: str,
-    *,
-    registries: Iterable[PathLike] = (),
-    network: Network = Network.PUBLIC,
-    route: Route = DIRECT,
-    report: Report = silent,
-) -> list[Found]:
-    """Return what the registries list for `text`: every word in the name or description, the best first.
-
-    Raises `NetworkFailure` or `SwarmTimeout` where nothing is found and a registry did not answer.
-    """
-    check_route(route, network)
-    return search_registries(all_registries(registries, network, report, route), text)
-
-
-def index(registry: PathLike, *, report: Report = silent) -> tuple[Path, bool]:
-    """Make `index.json` of a registry folder again; return it, and whether everything in the folder is listed."""
-    folder = user_path(registry)
-    if not is_folder(folder):
-        raise NotFound(f"There is no registry folder {folder}")
-    return DirectoryRegistry(folder).write_index(report)
-
-
-def all_registries(
-    locations: Iterable[PathLike],
-    network: Network = Network.PUBLIC,
-    report: Report = silent,
-    route: Route = DIRECT,
-) -> list[Registry]:
-    """Return the registries at `locations`, then those of the user's settings, then the bundled one.
-
-    A location is a folder, or an `http(s)` URL. At loopback registries on other machines are left out, which `report`
-    is told, and so it is of a folder in the settings that is not there. Raises `NotFound` for one in `locations`.
-    """
-    found: list[Registry] = []
-    for location in locations:
-        if (registry := _registry(os.fspath(location), network, route, report)) is None:
-            raise NotFound(f"There is no registry folder {user_path(location)}")
-        found.append(registry)
-    for location in load_settings().registries:
-        if (registry := _registry(location, network, route, report)) is None:
-            report(Note(f"Registry {location}, which the settings name, is not there; going on without it"))
-            continue
-        found.append(registry)
-    askable = [registry for registry in found if may_ask(registry.location, network)]
-    for left_out in [r.location for r in found if r not in askable]:
-        report(Note(f"Registry {left_out} is not asked at --network loopback"))
-    return [*askable, bundled_registry()]
-
-
-def _registry(location: str, network: Network, route: Route, report: Report) -> Registry | None:
-    if is_url(location):
-        return HttpRegistry(location, network=network, route=route, report=report)
-    folder = user_path(location)
-    return DirectoryRegistry(folder) if is_folder(folder) else None
-
-
-def _reach(options: FetchOptions | VerifyOptions | None) -> Network:
-    return Network.PUBLIC if options is None else options.network.network
-
-
-def _route(options: FetchOptions | VerifyOptions | None) -> Route:
-    return DIRECT if options is None else options.network.route
-
-
-def _store(path: PathLike | None) -> TrustStore:
-    """Return the trust store in a file, or the user's own."""
-    from weightswarm.trusting import TrustStore, default_store
-
-    return default_store() if path is None else TrustStore(user_path(path))
 
 
 def _check_apart(output: Path, source: PathLike) -> None:
