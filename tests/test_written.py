@@ -46,10 +46,10 @@ def test_a_piece_is_seen_once_all_of_it_is_written(release: tuple[PieceMap, dict
     holes = Holes(staging, files, pieces)
     assert holes.watch(2, 0.0)
     assert not holes.watch(2, 0.0), "what comes twice may be there from the first time"
-    assert holes.look(0.1) == (set(), set())
+    assert holes.look(0.05) == (set(), set())
     start, end = pieces.span(0, 2)
     for at in range(start, end, 4096):
-        assert holes.look(0.1) == (set(), set())
+        assert holes.look(0.05) == (set(), set())
         put(files[0], data[0][at : min(end, at + 4096)], at)
     assert holes.look(0.2) == ({2}, set())
     assert holes.look(0.2) == (set(), set())
@@ -91,8 +91,8 @@ def test_a_hole_that_stays_is_left_to_a_flush(release: tuple[PieceMap, dict[int,
     pieces, data = release
     holes = Holes(staging, {index: staging / str(index) for index in data}, pieces)
     assert holes.watch(0, 0.0)
-    assert holes.look(1.0) == (set(), set())
-    assert holes.look(2.5) == (set(), {0})
+    assert holes.look(0.05) == (set(), set())
+    assert holes.look(0.3) == (set(), {0})
 
 
 def test_pieces_that_share_a_page_are_left_to_a_flush(tmp_path: Path, staging: Path) -> None:
@@ -119,7 +119,7 @@ def test_links_are_not_followed(release: tuple[PieceMap, dict[int, bytes]], stag
     holes = Holes(staging, {0: staging / "0"}, pieces)
     assert holes.watch(0, 0.0)
     (staging / "0").symlink_to(tmp_path / "elsewhere")
-    assert holes.look(0.1) == (set(), set())
+    assert holes.look(0.05) == (set(), set())
     assert not Holes(staging, {0: staging / "0"}, pieces).watch(0, 0.0)
 
 

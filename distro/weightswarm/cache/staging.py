@@ -83,6 +83,19 @@ class Staging:
             return read_regular(self.metainfo, _MAX_METAINFO)
         return None
 
+    def cut(self, path: str, size: int) -> None:
+        """Cut what stands of a file of the release to `size` bytes: none of it lies beyond. Raises `StorageFailure`."""
+        file = self.swarm_file(path)
+        with storage_errors(file), suppress(FileNotFoundError):
+            if os.lstat(file).st_size <= size:
+                return
+            with OpenFolder.at(file.parent, self.base, create=False) as folder:
+                descriptor = folder.open_file(file.name, os.O_WRONLY)
+                try:
+                    os.ftruncate(descriptor, size)
+                finally:
+                    os.close(descriptor)
+
     def discard(self, paths: Iterable[str]) -> None:
         """Remove what a run for the files at `paths` left, and the folder, unless other files wait half fetched in it.
 

@@ -126,6 +126,8 @@ class Transfer:
         # What stands on disk is checked anew, by other hashes perhaps, and what is wrong then is written over.
         self._verification.begin_anew()
         self._order = PieceOrder(self._sizes, self._map, time.monotonic())
+        for index, size in self._sizes.items():
+            self.staging.cut(self.metainfo.files[index].path, size)
         self._holes = Holes(self.staging.folder, self.files, self._map)
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = self.swarm.add_download(

@@ -17,7 +17,10 @@ from weightswarm.storage import open_regular
 
 _PAGE = 4096
 _BLOCK = 16 * 1024
-_OVERDUE_SECONDS = 2.0
+_SOON_SECONDS = 0.1
+_LATE_SECONDS = 2.0
+_FEW_BYTES = 8 * 1024 * 1024
+"""So little may stay with the swarm engine for long; a flush takes a moment then, and a kill costs no more."""
 
 
 class Holes:
@@ -51,9 +54,9 @@ class Holes:
         self._waiting.pop(piece, None)
 
     def look(self, now: float) -> tuple[set[int], set[int]]:
-        """Return the watched pieces that are on disk, and those that one should know to be by now and does not.
+        """Return the watched pieces that are on disk, and those that need a flush. Neither is watched any longer.
 
-        Neither is watched any longer. A file system may keep a hole where zeros are written.
+        The engine writes when enough has come together, and a file system may keep a hole where zeros are written.
         """
         ready: set[int] = set()
         by_file: dict[int, list[int]] = {}
@@ -61,7 +64,9 @@ class Holes:
             by_file.setdefault(self._pieces.files_of(piece)[0], []).append(piece)
         for index, pieces in by_file.items():
             ready |= self._written(index, pieces)
-        overdue = {p for p, since in self._waiting.items() if p not in ready and now - since > _OVERDUE_SECONDS}
+        few = max(1, _FEW_BYTES // self._pieces.piece_length)
+        patience = _SOON_SECONDS if len(self._waiting) - len(ready) <= few else _LATE_SECONDS
+        overdue = {p for p, since in self._waiting.items() if p not in ready and now - since > patience}
         for piece in ready | overdue:
             del self._waiting[piece]
         return ready, overdue
