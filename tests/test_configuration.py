@@ -65,7 +65,7 @@ def test_flags_lists_and_limits_of_the_file_are_used(cli: CommandLine, seeder: S
         ("[fetch]\ntimeout = 0", "[fetch] timeout: seconds must be above 0"),
         ("[fetch]\ntimeout = 2026-01-01", "is no string, number, true, false or list of strings"),
         ('[fetch]\ninclude = "x"', "[fetch] include is not a list of strings"),
-        ("[fetch]\nseed-time = 5", "unknown setting '[fetch] seed-time'"),
+        ("[fetch]\nadvertise = ['a:1']", "unknown setting '[fetch] advertise'"),
         ("[fetch]\njson = 1", "[fetch] json is not true or false"),
         ("[fetch.more]\njson = true", "unknown setting '[fetch] more'"),
         ("[fetsh]\njson = true", "unknown setting 'fetsh'"),

@@ -50,7 +50,9 @@ class _Commands(click.Group):
             return None
         command = getattr(import_module(f"weightswarm.cli.{cmd_name}"), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
-        if cmd_name != "config" and (settings := load_settings()).path is not None:
+        # Who waits at a Tab is not told of a file that is broken.
+        read = cmd_name != "config" and not ctx.resilient_parsing
+        if read and (settings := load_settings()).path is not None:
             from weightswarm.cli.configuring import defaults
 
             ctx.default_map = {cmd_name: defaults(command, cmd_name, settings)}

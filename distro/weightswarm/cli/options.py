@@ -202,7 +202,7 @@ def route_options(command: F) -> F:
     )(command)  # fmt: skip
     return option(
         "--proxy", type=ProxyType(), metavar="URL",
-        help="Everything goes through it: socks5://[USER:PASSWORD@]HOST:PORT or http://…; what cannot is left out.",
+        help="What everything goes through: socks5://[USER:PASSWORD@]HOST:PORT or http://HOST:PORT.",
     )(command)  # fmt: skip
 
 
