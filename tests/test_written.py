@@ -142,6 +142,25 @@ def test_what_was_read_too_early_is_flushed_and_read_again(staged: Staged) -> No
     verification.close()
 
 
+def test_a_flush_does_not_vouch_for_what_was_read_before_it(staged: Staged) -> None:
+    right = staged.files[0].read_bytes()
+    staged.files[0].write_bytes(b"\xff" * len(right))
+    verification = staged.verification()
+    verification.readable({0, 1}, flushed=False)
+    while verification.busy:
+        assert not verification.collect(), "its end has not come"
+    staged.files[0].write_bytes(right)
+    verification.readable(set(range(6)))
+    again: set[int] = set()
+    while verification.busy:
+        again |= verification.collect()
+    assert again == {0, 1}, "what was read before it was flushed is flushed and read again"
+    verification.readable(again)
+    settle(verification)
+    assert verification.done == {0}
+    verification.close()
+
+
 def test_what_is_wrong_after_a_flush_is_wrong(staged: Staged) -> None:
     staged.files[0].write_bytes(b"\xff" * SIZES[0])
     verification = staged.verification()

@@ -82,11 +82,10 @@ class StagedVerification:
     def readable(self, pieces: set[int], *, flushed: bool = True) -> None:
         """Hash on: the bytes of `pieces` can now be read from disk; all of them if they were `flushed`, and else most
         likely so."""
+        if not flushed:
+            self._unflushed |= pieces - self._have
+        # What was read before its flush stays in doubt: a flush does not make that read any better.
         self._have |= pieces
-        if flushed:
-            self._unflushed -= pieces
-        else:
-            self._unflushed |= pieces
         self._start({index for piece in pieces for index in self._pieces.files_of(piece)} & self._files.keys())
 
     def begin_anew(self) -> None:
@@ -99,6 +98,7 @@ class StagedVerification:
         """Forget what was hashed of the files in a piece that was hashed and came once more: it may be other bytes."""
         if piece in self._have:
             self._have.remove(piece)
+            self._unflushed.discard(piece)
             self._drop({*self._pieces.files_of(piece)} & self._files.keys() - self.done)
 
     def all_readable(self) -> None:
