@@ -31,6 +31,8 @@ from hostile import (
 )
 from running import CommandLine
 from samples import torrent_by_libtorrent
+from test_pieces_of_files import PIECE
+from test_pieces_of_files import torrent as torrent_of
 from web_origins import (
     Fault,
     another_range,
@@ -44,12 +46,16 @@ from web_origins import (
     whole_file,
 )
 from weightswarm import FetchOptions, Note, Release
+from weightswarm.cache import Staging
 from weightswarm.errors import ContentMismatch, NetworkFailure, SwarmTimeout
 from weightswarm.fetching import extents, http_transfer
 from weightswarm.fetching.extents import Extents
+from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.metainfo import Metainfo, TorrentVersion, parse_metainfo
 from weightswarm.registry import DirectoryRegistry, RegistryEntry
-from weightswarm.webseed import file_url, is_hub_folder, retry_after, upstream
+from weightswarm.verifying import Expectation, Finding
+from weightswarm.verifying import Fault as VerifyFault
+from weightswarm.webseed import WebSeed, file_url, is_hub_folder, retry_after, upstream
 from weightswarm.webseed import watched as watching
 
 MIB = 2**20
@@ -407,6 +413,36 @@ def test_wrong_bytes_that_came_too_fast_to_check_are_found_by_the_files_hash(
         else:
             with pytest.raises(ContentMismatch, match="Web seeds sent bytes that are not"):
                 by_web(source, hub, liar.url)
+
+
+def test_a_wrong_piece_that_two_files_share_comes_once_more_and_not_twice(
+    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_transfer, "CALL_BYTES", 1)
+    metainfo = torrent_of(tmp_path, [PIECE + 10, PIECE], TorrentVersion.V1)
+    staging = Staging(hub / ".locks" / "weightswarm", metainfo.info_hash)
+    staging.prepare(metainfo.data, [file.path for file in metainfo.files])
+    wanted = {file.index: Expectation(file.path, file.size, "ab" * 32) for file in metainfo.files}
+    transfer = HttpTransfer(LOOPBACK, metainfo, wanted, staging, timeout=20, report=lambda _: None)
+    transfer._web_seeds = [WebSeed(0, "http://127.0.0.1/")]
+    for file in metainfo.files:
+        transfer.files[file.index].write_bytes((tmp_path / file.path).read_bytes())
+        transfer._unchecked |= {*transfer._coverage.brought(0, file.index, 0, file.size)}
+    with transfer.files[1].open("r+b") as staged:
+        staged.write(b"rotten")
+    for index in wanted:
+        transfer._doubt(index, Finding(str(index), VerifyFault.WRONG_HASH, ""))
+
+    def settled() -> bool:
+        transfer._submit_checks()
+        transfer._collect_checks()
+        return not transfer._doubted
+
+    wait_until(settled, "every piece was checked")
+    transfer._verification.close()
+
+    assert transfer._coverage.total - transfer._coverage.done == PIECE
+    assert transfer._rejections == {1: 1}
 
 
 def test_a_torrent_that_is_not_its_manifests_is_no_servers_fault(tmp_path: Path, hub: Path, model: Path) -> None:

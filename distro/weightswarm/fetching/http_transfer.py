@@ -86,6 +86,7 @@ class HttpTransfer:
         self._said: set[int] = set()
         self._liars: set[int] = set()
         self._waiting: deque[int] = deque()
+        self._queued: set[int] = set()
         self._checking: dict[Future[list[int]], list[int]] = {}
         self._unchecked: set[int] = set()
         self._doubted: dict[int, tuple[Finding, int]] = {}
@@ -143,12 +144,12 @@ class HttpTransfer:
                 for index, first, end in self._coverage.spans(piece)
             )
         ]
-        self._waiting.extend(candidates)
+        self._queue(candidates)
         left = len(candidates)
         while self._waiting or self._checking:
             self._submit_checks()
             for future in [future for future in self._checking if future.done()]:
-                pieces = self._checking.pop(future)
+                pieces = self._take_checked(future)
                 right = set(pieces) - set(future.result())
                 self._coverage.found(right)
                 self.found |= right
@@ -225,7 +226,7 @@ class HttpTransfer:
         for piece in pieces:
             if self._checks.known(piece) and (self._must_check(piece) or self._allowance >= self._map.piece_length):
                 self._allowance -= self._map.piece_length
-                self._waiting.append(piece)
+                self._queue([piece])
             else:
                 self._unchecked.add(piece)
                 at_once.add(piece)
@@ -239,6 +240,18 @@ class HttpTransfer:
 
     # --- pieces --------------------------------------------------------------------------------------------------
 
+    def _queue(self, pieces: Iterable[int]) -> None:
+        """Have pieces checked, those that wait for it already once: what was thrown away must not be twice."""
+        for piece in pieces:
+            if piece not in self._queued:
+                self._queued.add(piece)
+                self._waiting.append(piece)
+
+    def _take_checked(self, future: Future[list[int]]) -> list[int]:
+        pieces = self._checking.pop(future)
+        self._queued.difference_update(pieces)
+        return pieces
+
     def _submit_checks(self) -> None:
         at_once = max(1, CALL_BYTES // self._map.piece_length)
         while self._waiting and len(self._checking) < 4:
@@ -247,7 +260,7 @@ class HttpTransfer:
 
     def _collect_checks(self) -> None:
         for future in [future for future in self._checking if future.done()]:
-            pieces = self._checking.pop(future)
+            pieces = self._take_checked(future)
             wrong = set(future.result())
             self._unchecked -= {*pieces}
             for piece in wrong:
@@ -268,7 +281,7 @@ class HttpTransfer:
             self._wrong_paths[finding.path] = None
             raise self._wrong_bytes()
         self._doubted[index] = finding, self._rejected(index)
-        self._waiting.extend(pieces)
+        self._queue(pieces)
 
     def _rejected(self, index: int) -> int:
         return sum(self._rejections[piece] for piece in self._map.pieces_of(index))
@@ -292,7 +305,7 @@ class HttpTransfer:
         if web_seed.number not in self._liars:
             self._liars.add(web_seed.number)
             given = [piece for piece in self._coverage.given_by(web_seed.number) if piece in self._unchecked]
-            self._waiting.extend(piece for piece in given if self._checks.known(piece))
+            self._queue(piece for piece in given if self._checks.known(piece))
 
     # --- what is told --------------------------------------------------------------------------------------------
 
