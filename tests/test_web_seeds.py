@@ -53,6 +53,7 @@ from weightswarm.fetching.extents import Extents
 from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.metainfo import Metainfo, TorrentVersion, parse_metainfo
 from weightswarm.registry import DirectoryRegistry, RegistryEntry
+from weightswarm.scheduling import Schedule, Window
 from weightswarm.verifying import Expectation, Finding
 from weightswarm.verifying import Fault as VerifyFault
 from weightswarm.webseed import WebSeed, file_url, is_hub_folder, retry_after, upstream
@@ -301,9 +302,14 @@ def test_only_what_is_missing_or_rotten_is_asked_for_again(tmp_path: Path, hub: 
     assert result.downloaded == server.asked_bytes
 
 
-def test_a_limit_is_kept(release: Release, tmp_path: Path, hub: Path) -> None:
-    network = weightswarm.NetworkOptions(network=LOOPBACK.network, download_limit=2_000_000)
-    options = FetchOptions(name=NAME, http_only=True, network=network, timeout=20)
+@pytest.mark.parametrize("by", ["limit", "schedule"])
+def test_a_limit_is_kept(release: Release, tmp_path: Path, hub: Path, by: str) -> None:
+    always = Schedule((Window(frozenset(range(7)), 0, 24 * 60, 2_000_000, None),))
+    network = weightswarm.NetworkOptions(
+        network=LOOPBACK.network,
+        download_limit=2_000_000 if by == "limit" else 0,
+        schedule=always if by == "schedule" else Schedule(),
+    )
     with origin(tmp_path) as server:
         options = FetchOptions(name=NAME, http_only=True, network=network, timeout=20, web_seeds=(server.url,))
         started = time.monotonic()

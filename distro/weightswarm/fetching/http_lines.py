@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,9 +29,9 @@ Arrival = tuple[int, int, int, int]
 
 
 class Throttle:
-    """Holds connections back to `limit` bytes a second in all, 0 for no limit."""
+    """Holds connections back to so many bytes a second in all as `limit` says at the time, 0 for no limit."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
         self._lock = threading.Lock()
         self._next = 0.0
@@ -39,15 +39,16 @@ class Throttle:
     @property
     def most(self) -> int:
         """Most bytes for one read."""
-        return _BUFFER if not self._limit else max(4096, min(_BUFFER, self._limit // 8))
+        limit = self._limit()
+        return max(4096, min(_BUFFER, limit // 8)) if limit else _BUFFER
 
     def pause(self, count: int) -> float:
         """Take note of bytes that came; return the seconds to wait before the next."""
-        if not self._limit:
+        if not (limit := self._limit()):
             return 0.0
         with self._lock:
             now = time.monotonic()
-            self._next = max(self._next, now) + count / self._limit
+            self._next = max(self._next, now) + count / limit
             return self._next - now
 
 
@@ -61,7 +62,7 @@ class Lines:
         web_seeds: Sequence[WebSeed],
         extents: Extents,
         limits: Limits,
-        download_limit: int,
+        download_limit: Callable[[], int],
     ) -> None:
         self.arrived: SimpleQueue[Arrival | BaseException] = SimpleQueue()
         self._metainfo = metainfo
@@ -162,8 +163,8 @@ class Lines:
                 os.close(descriptor)
 
     def _write(self, web_seed: WebSeed, body: Body, extent: Extent, descriptor: int, buffer: memoryview) -> None:
-        most = self._throttle.most
         while not web_seed.left_out:
+            most = self._throttle.most
             # What a slow one has claimed, a fast one cannot take from it.
             wanted = max(_LEAST_CLAIM, int(extent.rate * _CLAIM_SECONDS)) if extent.rate else most
             if not (count := self._extents.claim(extent, min(most, wanted))):

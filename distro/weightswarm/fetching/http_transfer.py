@@ -95,6 +95,7 @@ class HttpTransfer:
         self._allowance = float(_CHECKED_AT_ONCE)
         self._allowed_at = time.monotonic()
         self._rates: deque[tuple[float, int]] = deque()
+        self._rates_told = network.rates()
 
     @property
     def from_web_seeds(self) -> int:
@@ -117,7 +118,9 @@ class HttpTransfer:
             )
         self._web_seeds = [WebSeed(number, url) for number, url in enumerate(urls)]
         limits = limits_for(self.network.network, self.network.named_endpoints, self.network.route)
-        lines = Lines(self.metainfo, self.staging, self._web_seeds, self._extents, limits, self.network.download_limit)
+        lines = Lines(self.metainfo, self.staging, self._web_seeds, self._extents, limits, self._download_limit)
+        if self.network.schedule.windows:
+            self.report(Note(f"By the schedule: {self._rates_told}."))
         try:
             self._take_staged()
             self._extents.add(self._coverage.missing())
@@ -192,6 +195,7 @@ class HttpTransfer:
             if now >= next_report:
                 next_report = now + _REPORT_SECONDS
                 self._show(now)
+                self._tell_rates()
             patience.look((self._coverage.done, self._verification.hashed), now)
             if patience.over:
                 raise self._stalled()
@@ -308,6 +312,14 @@ class HttpTransfer:
             self._queue(piece for piece in given if self._checks.known(piece))
 
     # --- what is told --------------------------------------------------------------------------------------------
+
+    def _download_limit(self) -> int:
+        return self.network.rates().download
+
+    def _tell_rates(self) -> None:
+        if (rates := self.network.rates()) != self._rates_told:
+            self._rates_told = rates
+            self.report(Note(f"By the schedule: {rates}."))
 
     def _look_at_web_seeds(self) -> None:
         """Say who is left out. Raises an error when nobody is left for what is to come."""
