@@ -252,6 +252,23 @@ def test_a_folder_is_brought_up_to_date_in_place(
     assert visible(hub) == []
 
 
+def test_a_users_own_file_stays_where_the_next_release_has_one_by_that_name(
+    old: Path, new: Path, tmp_path: Path, here: CommandLine
+) -> None:
+    target = tmp_path / "mine"
+    with source_of(released(old)) as source:
+        fetch_json(here, source.magnet, "--local-dir", target)
+    (new / "notes.md").write_bytes(b"the publisher's")
+    (target / "notes.md").write_bytes(b"my own")
+    with source_of(released(new)) as source:
+        outcome = here("fetch", source.magnet, "--local-dir", target)
+        assert (outcome.code, "other files by the same names: notes.md" in outcome.stderr) == (3, True)
+        assert contents(target) == {**contents(old), "notes.md": b"my own"}
+        (target / "notes.md").write_bytes(b"the publisher's")
+        fetch_json(here, source.magnet, "--local-dir", target)
+    assert contents(target) == contents(new)
+
+
 def test_a_folder_takes_from_the_cache(old: Path, new: Path, tmp_path: Path, hub: Path, here: CommandLine) -> None:
     place(released(old), hub)
     with source_of(released(new)) as source:

@@ -62,9 +62,8 @@ class LocalFolder:
 
     def copies(self, entries: list[FileEntry]) -> dict[str, list[Path]]:
         """Return, by SHA-256, files here that the release fetched before had under any path."""
-        try:
-            before = parse_manifest(read_regular(self.folder / MANIFEST_FILE, _MAX_MANIFEST))
-        except (OSError, InvalidManifest):
+        before = self._before()
+        if before is None:
             return {}
         wanted = {entry.sha256 for entry in entries if entry.size}
         found: dict[str, list[Path]] = {}
@@ -74,12 +73,15 @@ class LocalFolder:
         return found
 
     def check_conflicts(self) -> None:
-        """See `Placement`. A folder that holds a release of ours is brought up to date; a user's own files stay."""
-        if self.has_release:
-            return
+        """See `Placement`. A folder that holds a release of ours is brought up to date; a user's own files stay, also
+        where the release has one by that name now."""
+        before = self._before()
+        ours = {entry.path for entry in before.files} if before is not None else set()
         found = []
         for entry in self.manifest.files:
             path = self.folder / entry.path
+            if entry.path in ours:
+                continue
             if os.path.lexists(path) and (path.is_symlink() or check_file(path, Expectation.of(entry)) is not None):
                 found.append(entry.path)
         if found:
@@ -114,6 +116,13 @@ class LocalFolder:
                     kept.write(SIGNATURE_FILE.name, files.signature)
                 if len(paths) < len(self.manifest.files):
                     kept.write(PATHS_FILE.name, json.dumps(paths).encode())
+
+    def _before(self) -> Manifest | None:
+        """Return the manifest of the release that was placed here last."""
+        try:
+            return parse_manifest(read_regular(self.folder / MANIFEST_FILE, _MAX_MANIFEST))
+        except (OSError, InvalidManifest):
+            return None
 
     def _placed_before(self) -> tuple[str, ...]:
         """Return what is there of this very release from an earlier fetch."""
