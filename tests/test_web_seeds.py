@@ -34,7 +34,9 @@ from samples import torrent_by_libtorrent
 from test_pieces_of_files import PIECE
 from test_pieces_of_files import torrent as torrent_of
 from web_origins import (
+    Asked,
     Fault,
+    Handler,
     another_range,
     cut,
     hub_stub,
@@ -93,7 +95,7 @@ def torrent(metainfo: Metainfo, folder: Path) -> str:
 
 
 def by_web(
-    source: str, hub: Path, *web_seeds: str, http_only: bool = True, **options: object
+    source: str, hub: Path, *web_seeds: str, http_only: bool = True, timeout: float = 20, **options: object
 ) -> tuple[weightswarm.FetchResult, list[str]]:
     """Fetch from web seeds inside this process; return the result and what was said."""
     said: list[str] = []
@@ -101,7 +103,7 @@ def by_web(
         name=NAME,
         web_seeds=web_seeds,
         http_only=http_only,
-        timeout=20,
+        timeout=timeout,
         network=LOOPBACK,
         **options,  # type: ignore[arg-type]
     )
@@ -385,6 +387,28 @@ def test_a_server_without_ranges_gives_whole_files_from_the_start(
     assert contents(result.path) == contents(folder)
     whole = [asked for asked in server.asked if asked.span is None and WEIGHTS in asked.path]
     assert 1 <= len(whole) <= 2
+
+
+def test_reading_past_what_is_here_already_is_no_standstill(
+    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "_MAX_SKIP", 1000)
+    folder = make_model(tmp_path / "model", size=4_000_000)
+    source = torrent(release_of(folder).metainfo, tmp_path)
+    with origin(tmp_path) as server:
+        server.faults.append(Fault(cut(server, 3_500_000), path=WEIGHTS, left=1))
+        server.faults.append(Fault(status(404), path=WEIGHTS))
+        with pytest.raises(NetworkFailure):
+            by_web(source, hub, server.url)
+
+        def without_ranges(handler: Handler, asked: Asked) -> None:
+            slowly(server, 1_000_000)(handler, Asked(asked.path, asked.headers, None))
+
+        server.faults[:] = [Fault(without_ranges, path=WEIGHTS)]
+        result, _ = by_web(source, hub, server.url, timeout=1.5)
+
+    assert contents(result.path) == contents(folder)
+    assert result.downloaded < 1_500_000
 
 
 def test_where_all_lie_nothing_is_placed(cli: CommandLine, release: Release, tmp_path: Path, hub: Path) -> None:

@@ -69,11 +69,18 @@ class Lines:
         self._staging = staging
         self._extents = extents
         self._throttle = Throttle(download_limit)
+        self._passed_over: dict[int, int] = dict.fromkeys((web_seed.number for web_seed in web_seeds), 0)
         each = max(1, min(_LINES, MAX_LINES // 4 // len(web_seeds)))
         self._lines = [(web_seed, Upstream(limits)) for web_seed in web_seeds[:MAX_LINES] for _ in range(each)]
         self._threads = [
             threading.Thread(target=self._work, args=line, name="web-seed", daemon=True) for line in self._lines
         ]
+
+    @property
+    def passed_over(self) -> int:
+        """How far into files servers without ranges are that send what is here already: no bytes are won by it, and yet
+        it takes its time. Less again when one begins anew."""
+        return sum(self._passed_over.values())
 
     def start(self) -> None:
         """Begin."""
@@ -147,6 +154,7 @@ class Lines:
         metainfo, file = self._metainfo, self._metainfo.files[taken[0].file]
         url = file_url(web_seed.url, metainfo.name, file.path, single_file=metainfo.single_file)
         if whole:
+            self._passed_over[web_seed.number] = 0
             body = upstream.open(url, 0, file.size - 1, ranged=False)
         else:
             body = upstream.open(url, taken[0].position, taken[-1].end - 1)
@@ -155,12 +163,18 @@ class Lines:
             descriptor = open_staged(path, self._staging.base)
             try:
                 for extent in taken:
-                    while (before := extent.position - body.position) > 0:
-                        # A server without ranges sends what nobody needs of it too.
-                        body.read_into(buffer[:before])
+                    self._pass_over(web_seed, body, extent.position, buffer)
                     self._write(web_seed, body, extent, descriptor, buffer)
             finally:
                 os.close(descriptor)
+
+    def _pass_over(self, web_seed: WebSeed, body: Body, position: int, buffer: memoryview) -> None:
+        """Read up to `position`: a server without ranges sends what nobody needs of it too."""
+        while (before := position - body.position) > 0 and not self._extents.ended:
+            count = body.read_into(buffer[: min(before, self._throttle.most)])
+            self._passed_over[web_seed.number] = body.position
+            if (pause := self._throttle.pause(count)) > 0:
+                self._extents.wait_for_end(pause)
 
     def _write(self, web_seed: WebSeed, body: Body, extent: Extent, descriptor: int, buffer: memoryview) -> None:
         while not web_seed.left_out:

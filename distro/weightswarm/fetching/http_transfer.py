@@ -196,7 +196,7 @@ class HttpTransfer:
                 next_report = now + _REPORT_SECONDS
                 self._show(now)
                 self._tell_rates()
-            patience.look((self._coverage.done, self._verification.hashed), now)
+            patience.look((self._coverage.done, self._verification.hashed, lines.passed_over), now)
             if patience.over:
                 raise self._stalled()
         self._show(time.monotonic())
