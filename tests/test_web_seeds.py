@@ -445,8 +445,9 @@ def test_wrong_bytes_that_came_too_fast_to_check_are_found_by_the_files_hash(
                 by_web(source, hub, liar.url)
 
 
-def test_a_wrong_piece_that_two_files_share_comes_once_more_and_not_twice(
-    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verified", [False, True], ids=["none is verified", "one is verified"])
+def test_of_a_wrong_piece_that_two_files_share_what_is_unverified_comes_once_more(
+    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch, verified: bool
 ) -> None:
     monkeypatch.setattr(http_transfer, "CALL_BYTES", 1)
     metainfo = torrent_of(tmp_path, [PIECE + 10, PIECE], TorrentVersion.V1)
@@ -458,9 +459,12 @@ def test_a_wrong_piece_that_two_files_share_comes_once_more_and_not_twice(
     for file in metainfo.files:
         transfer.files[file.index].write_bytes((tmp_path / file.path).read_bytes())
         transfer._unchecked |= {*transfer._coverage.brought(0, file.index, 0, file.size)}
-    with transfer.files[1].open("r+b") as staged:
+    with transfer.files[0].open("r+b") as staged:
+        staged.seek(PIECE)
         staged.write(b"rotten")
-    for index in wanted:
+    if verified:
+        transfer._verification.done.add(1)
+    for index in {0} if verified else wanted:
         transfer._doubt(index, Finding(str(index), VerifyFault.WRONG_HASH, ""))
 
     def settled() -> bool:
@@ -471,8 +475,10 @@ def test_a_wrong_piece_that_two_files_share_comes_once_more_and_not_twice(
     wait_until(settled, "every piece was checked")
     transfer._verification.close()
 
-    assert transfer._coverage.total - transfer._coverage.done == PIECE
     assert transfer._rejections == {1: 1}
+    assert transfer._coverage.total - transfer._coverage.done == (10 if verified else PIECE)
+    again = [(each.file, each.position, each.end) for each in iter(lambda: transfer._extents.take((), 0), None)]
+    assert again == [(0, PIECE, PIECE + 10)] + ([] if verified else [(1, 0, PIECE - 10)])
 
 
 def test_a_torrent_that_is_not_its_manifests_is_no_servers_fault(tmp_path: Path, hub: Path, model: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 
 from weightswarm.metainfo import PieceMap
 
@@ -59,12 +59,13 @@ class Coverage:
         """Return the pieces that a server gave bytes of."""
         return [piece for piece, givers in self._givers.items() if giver in givers]
 
-    def lost(self, piece: int) -> list[tuple[int, int, int]]:
-        """Forget a piece; return its wanted bytes, which must come again."""
-        self._missing[piece] = self._size(piece)
+    def lost(self, piece: int, right: Container[int]) -> list[tuple[int, int, int]]:
+        """Forget a whole piece but for the bytes of files that are `right`; return those that must come again."""
+        spans = [span for span in self.spans(piece) if span[0] not in right]
+        self._missing[piece] = sum(end - first for _, first, end in spans)
         self.done -= self._missing[piece]
         del self._givers[piece]
-        return self.spans(piece)
+        return spans
 
     def missing(self) -> list[tuple[int, int, int]]:
         """Return what is to come when nothing is on its way, in as few spans as possible."""

@@ -294,8 +294,9 @@ class HttpTransfer:
         """Have a wrong piece come again, and leave out who alone sent it."""
         self._verification.rewritten(piece)
         givers = self._coverage.givers(piece)
-        spans = self._coverage.lost(piece)
-        paths = [self.metainfo.files[index].path for index, _, _ in spans]
+        # Of files that share it, what was verified is not written to any more.
+        spans = self._coverage.lost(piece, self._verification.done)
+        paths = [self.metainfo.files[index].path for index in self._map.files_of(piece) if index in self.files]
         self._wrong_paths |= dict.fromkeys(paths)
         self._rejections[piece] += 1
         if self._rejections[piece] > _MAX_REJECTIONS:
