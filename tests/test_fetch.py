@@ -41,6 +41,7 @@ from hostile import (
 )
 from running import CommandLine, Seeder
 from weightswarm import Release
+from weightswarm.cache import Staging
 from weightswarm.metainfo import TorrentVersion
 
 REPOSITORY = "models--org--model"
@@ -194,6 +195,13 @@ def test_a_killed_fetch_shows_nothing_and_the_next_one_goes_on_from_there(
     assert contents(Path(fetched["path"])) == contents(model)
     assert fetched["downloaded"] < 3_000_000 - 400_000
     assert staged_weights(hub, wanted=0) is None, "staging goes with the placement"
+
+
+def test_what_is_too_long_in_staging_is_cut_off(release: Release, model: Path, hub: Path) -> None:
+    staging = Staging(hub / ".locks" / "weightswarm", release.metainfo.info_hash)
+    staging.prepare(release.metainfo.data, [entry.path for entry in release.manifest.files])
+    staging.swarm_file(WEIGHTS).write_bytes((model / WEIGHTS).read_bytes() + b"more")
+    assert contents(place(release, hub)) == contents(model)
 
 
 def test_what_rotted_in_staging_is_fetched_again(cli: CommandLine, slow_magnet: str, model: Path, hub: Path) -> None:
