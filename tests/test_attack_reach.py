@@ -24,6 +24,7 @@ import canary
 from hostile import NAME, NOWHERE, refused, release_of, wait_until
 from namespaces import Host, network
 from running import CommandLine, Outcome, Seeder
+from weightswarm import reach
 from weightswarm.errors import NetworkFailure
 from weightswarm.magnet import PeerAddress
 from weightswarm.metainfo import bdecode, bencode
@@ -367,6 +368,22 @@ def test_credentials_in_a_url_go_to_its_own_server_alone(tmp_path: Path) -> None
 
     assert [headers.get("Authorization") for headers in seen_here] == ["Basic dXNlcjpzZWNyZXQ="] * 2
     assert [headers.get("Authorization") for headers in seen_there] == [None] * 2
+
+
+def test_a_password_of_netrc_goes_to_nobody_whom_a_stranger_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\ndefault login me password mine\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    # As if it were a host of the internet: no test may ask one.
+    monkeypatch.setattr(reach, "is_closed", lambda _host, _network: False)
+    with recording(None) as (target, seen_there), recording(f"{target}/x.torrent") as (origin, seen_here):
+        for named in (True, False):
+            with pytest.raises(NetworkFailure, match="404"):
+                download_metainfo(f"{origin}/x.torrent", timeout=10, network=Network.PUBLIC, named=named)
+
+    assert [headers.get("Authorization") for headers in seen_here] == ["Basic bWU6bWluZQ==", None]
+    assert [headers.get("Authorization") for headers in seen_there] == [None, None]
 
 
 @contextmanager

@@ -445,6 +445,8 @@ def test_over_tls_the_certificate_counts_the_deadline_holds_and_nobody_is_led_ba
         assert HttpRegistry(server.url).find(NAME) == registry.find(NAME)
         with pytest.raises(RegistryFailure, match="only the same scheme or https is followed"):
             HttpRegistry(server.url + "plain").releases()
+        with pytest.raises(NetworkFailure, match="from https only https is followed"):
+            download_metainfo(server.url + "plain", timeout=10, network=Network.PUBLIC)
         started = time.monotonic()
         with pytest.raises(RegistryFailure, match="did not answer in time"):
             HttpRegistry(server.url + "slow", seconds=0.5).releases()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from weightswarm.dialling import DIRECT, Route, Unreachable
 from weightswarm.errors import NetworkFailure
@@ -49,7 +49,7 @@ def download_metainfo(
                 left = max(0.1, deadline - time.monotonic())
                 with session.get(url, stream=True, timeout=left, allow_redirects=False) as response:
                     if response.is_redirect:
-                        url = urljoin(url, response.headers["Location"])
+                        url = _redirected(url, response.headers["Location"])
                         continue
                     if response.status_code != 200:
                         raise NetworkFailure(f"{url} answered {response.status_code} {response.reason[:200]}")
@@ -66,6 +66,14 @@ def _endpoint(url: str) -> Endpoint:
     if found is None:
         raise NetworkFailure(f"Not an http or https URL: {url[:500]}")
     return found[1]
+
+
+def _redirected(url: str, location: str) -> str:
+    target = urljoin(url, location)
+    if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
+        # A torrent that is asked for by its URL has no other witness.
+        raise NetworkFailure(f"{url} redirects to {target[:500]}, and from https only https is followed")
+    return target
 
 
 def _judged(url: str, first: Endpoint, network: Network, *, named: bool) -> Endpoint:

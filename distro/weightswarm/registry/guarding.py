@@ -87,8 +87,16 @@ def guarded_session(
             # Even one that follows no redirect would read a redirect's body, whatever its size.
             return None
 
+        def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+            # A password from ~/.netrc, its `default` among them, goes to nobody whom a stranger named.
+            trusted, self.trust_env = self.trust_env, self.trust_env and named
+            try:
+                return super().prepare_request(request)
+            finally:
+                self.trust_env = trusted
+
         def merge_environment_settings(self, url: Any, *arguments: Any) -> Any:
-            # From the environment come certificates and, by ~/.netrc, passwords all the same.
+            # From the environment come certificates and, for whom the user named, passwords by ~/.netrc all the same.
             merged = super().merge_environment_settings(url, *arguments)
             named_there = select_proxy(url, merged["proxies"]) or ""
             if route.proxy is None and not named_there.startswith("socks"):
