@@ -42,6 +42,25 @@ def test_the_token_goes_to_the_endpoint_alone() -> None:
     assert "secret" not in repr(hub)
 
 
+def test_below_a_path_the_token_goes_to_nobody_beside_it() -> None:
+    hub = Hub("https://host.test/hub", "secret")
+    assert hub.token_for(hub.resolve_url("org/model", "main", "a")) == "secret"
+    for url in ("https://host.test/x", "https://host.test/hubs/x", "https://host.test/stranger/o/m/resolve/main/a"):
+        assert hub.token_for(url) is None, url
+        assert not hub.serves(url), url
+
+
+def test_what_a_link_may_ask_of_the_hub_is_a_file() -> None:
+    hub = Hub("https://h", "secret")
+    for path in ("o/m/resolve/main/a b", "m/resolve/main/d/a", "datasets/o/d/resolve/refs%2Fpr%2F1/a", "o/m/resolve/v/%"):
+        assert hub.serves(f"https://h/{path}"), path
+    for path in ("", "api/whoami-v2", "oauth/authorize?a=/o/m/resolve/main/a", "o/m/resolve/main/a?x=1", "o/m/raw/main/a",
+                 "o/m/resolve/main/../../../../api/whoami-v2", "o/m/resolve/%2e%2e/%2E%2e/api/a", "o/m/resolve/..%2fa/b",
+                 "o/m/resolve/main/..\\..\\a", "o/m/resolve/main//a", "api/models/o/resolve/main/a", "/resolve/main/a",
+                 "a/b/c/d/resolve/main/a", "resolve/main/a"):  # fmt: skip
+        assert not hub.serves(f"https://h/{path}"), path
+
+
 def test_resolve_urls_are_quoted() -> None:
     assert Hub("https://h").resolve_url("o/m", "refs/pr/1", "a b/c#.bin") == (
         "https://h/o/m/resolve/refs%2Fpr%2F1/a%20b/c%23.bin"

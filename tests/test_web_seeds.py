@@ -53,6 +53,7 @@ from weightswarm.errors import ContentMismatch, NetworkFailure, SwarmTimeout
 from weightswarm.fetching import extents, http_transfer
 from weightswarm.fetching.extents import Extents
 from weightswarm.fetching.http_transfer import HttpTransfer
+from weightswarm.hub import Hub
 from weightswarm.metainfo import Metainfo, TorrentVersion, parse_metainfo
 from weightswarm.registry import DirectoryRegistry, RegistryEntry
 from weightswarm.scheduling import Schedule, Window
@@ -574,6 +575,20 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(
     assert not any("authorization" in asked.headers or TOKEN in asked.path for asked in strangers)
     borrowed = [asked for asked in stub.hub.asked if asked.path == led and "authorization" not in asked.headers]
     assert len(borrowed) == len([asked for asked in other.asked if "config.json" in asked.path])
+
+
+def test_no_link_has_the_hub_asked_in_the_users_name_for_more_than_files(tmp_path: Path) -> None:
+    with origin(tmp_path) as served:
+        served.answer = status(404)
+        connection = upstream.Upstream(upstream.Limits(LOOPBACK.network, frozenset(), Hub(served.url[:-1], TOKEN)))
+        for path in ("api/whoami-v2", "o/m/resolve/main/../../../../api/a", "oauth/authorize?client_id=1", "o/m/raw/main/a"):
+            with pytest.raises(watching.Failed):
+                list(connection.read(f"{served.url}{path}", 0, 3))
+        assert not any("authorization" in asked.headers for asked in served.asked)
+        with pytest.raises(watching.Failed):
+            list(connection.read(f"{served.url}o/m/resolve/main/a", 0, 3))
+        connection.close()
+        assert [asked.headers.get("authorization") for asked in served.asked][4:] == [f"Bearer {TOKEN}"]
 
 
 @BOTH

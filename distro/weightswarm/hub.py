@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from weightswarm.errors import InvalidInput
 from weightswarm.storage import user_path
@@ -21,6 +21,8 @@ _MAX_TOKEN_FILE = 4096
 _MAX_PATH = 4096
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# `MODEL`, `ORG/MODEL` or `datasets/ORG/NAME` before `/resolve/REVISION/FILE`.
+_FILE = re.compile(r"/(?!api/)(?:[^/]+/){1,3}resolve/.+")
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -36,12 +38,29 @@ class Hub:
         return f"{self.endpoint}/{name}/resolve/{quote(revision, safe='')}/{quote(path)}"
 
     def token_for(self, url: str) -> str | None:
-        """Return the token for `url` if it has the endpoint's scheme, host and port; else none."""
+        """Return the token for `url` if it has the endpoint's scheme, host and port, and is below its path; else
+        none."""
         return self.token if self.owns(url) else None
 
     def owns(self, url: str) -> bool:
-        """Tell whether `url` has the endpoint's scheme, host and port."""
-        return _origin(url) == _origin(self.endpoint)
+        """Tell whether `url` has the endpoint's scheme, host and port, and is below its path."""
+        return _origin(url) == _origin(self.endpoint) and self._below(url) is not None
+
+    def serves(self, url: str) -> bool:
+        """Tell whether `url` is a file of a repository there, and nothing else that the Hub does for an account.
+
+        A link or torrent may name any URL, and must not have the Hub asked in the user's name for more than that.
+        """
+        if not self.owns(url):
+            return False
+        # As servers may read it: with what is quoted taken for what it stands for.
+        path = unquote(self._below(url) or "")
+        climbs = not {".", "..", ""}.isdisjoint(path[1:].split("/")) or "\\" in path
+        return not climbs and _FILE.fullmatch(path) is not None and not urlsplit(url).query
+
+    def _below(self, url: str) -> str | None:
+        own, path = urlsplit(self.endpoint).path.rstrip("/"), urlsplit(url).path
+        return path.removeprefix(own) if path.startswith(f"{own}/") else None
 
 
 @dataclass(frozen=True, slots=True)

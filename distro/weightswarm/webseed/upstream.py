@@ -227,15 +227,17 @@ class Upstream:
             connection.close()
 
     def _credentials(self, target: str, origin: str) -> list[str]:
-        """Return the header for user and password in the web seed's own URL, or for the Hub's token where the web seed
-        is the Hub; no other server ever gets them."""
+        """Return the header for user and password in the web seed's own URL, or for the Hub's token where it is
+        a file at the Hub; no other server ever gets them."""
         parts, asked = urlsplit(origin), urlsplit(target)
         if (parts.scheme, parts.hostname, parts.port) != (asked.scheme, asked.hostname, asked.port):
             return []
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             return [f"Authorization: Basic {base64.b64encode(pair.encode()).decode()}"]
-        token = None if self.limits.hub is None else self.limits.hub.token_for(target)
+        hub = self.limits.hub
+        # Where its file moved to is for the Hub itself to say.
+        token = hub.token_for(target) if hub is not None and hub.serves(origin) else None
         return [] if token is None else [f"Authorization: Bearer {token}"]
 
 
