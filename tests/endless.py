@@ -69,6 +69,18 @@ def endless_chunks(connection: socket.socket, first: int, last: int) -> None:
     _endless(connection, b"10000\r\n" + b"d" * 65536 + b"\r\n")
 
 
+def endless_trailer(connection: socket.socket, first: int, last: int) -> None:
+    """The end of all chunks, and then trailers."""
+    connection.sendall(_partial(first, last, "Transfer-Encoding: chunked") + b"0\r\n")
+    _endless(connection, b"X: %s\r\n" % (b"x" * 8000) * 8)
+
+
+def endless_extensions(connection: socket.socket, first: int, last: int) -> None:
+    """Chunks of a byte each, and 60,000 about it."""
+    connection.sendall(_partial(first, last, "Transfer-Encoding: chunked"))
+    _endless(connection, b"1;x=%s\r\nd\r\n" % (b"x" * 60000))
+
+
 def endless_file(connection: socket.socket, _first: int, _last: int) -> None:
     """A whole file of no length, whatever range was asked for."""
     connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")

@@ -20,7 +20,7 @@ import pytest
 
 import running
 from conftest import make_model
-from endless import ANSWERS, MIB, Answer, Server, hostile_server, udp_tracker
+from endless import ANSWERS, MIB, Answer, Server, endless_extensions, endless_trailer, hostile_server, udp_tracker
 from hostile import NOWHERE, peer_of, release_of, serving_release
 from running import CommandLine
 from weightswarm.errors import NetworkFailure
@@ -283,11 +283,13 @@ def slow_file(connection: socket.socket, _first: int, _last: int) -> None:
     ("answer", "says"),
     [
         (negative_chunk, "more than was asked for"),
+        (endless_trailer, "more about its chunks than in them"),
+        (endless_extensions, "more about its chunks than in them"),
         (redirect_to(b"http://[x"), "no URL"),
         (redirect_to(b"http://a\0b/"), "no http or https URL"),
         (redirect_to(b"https://.localhost:PORT/"), "no http or https URL"),
     ],
-    ids=["negative chunk", "no URL", "NUL", "leading dot"],
+    ids=["negative chunk", "endless trailer", "endless extensions", "no URL", "NUL", "leading dot"],
 )
 def test_a_crafted_answer_is_misbehaviour_and_no_traceback(
     server: Server, monkeypatch: pytest.MonkeyPatch, answer: Answer, says: str

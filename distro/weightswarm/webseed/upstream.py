@@ -274,6 +274,7 @@ class Body:
             # http.client takes a chunk's size at its word, a negative one too, and then reads on for ever.
             raise Misbehaved("it sends more than was asked for")
         view[: len(part)] = part
+        self._stream.given += len(part)
         return len(part)
 
     def __enter__(self) -> Body:

@@ -19,6 +19,8 @@ SLOW_SECONDS = 10.0
 _SLOW_BYTES = 10 * 1024
 _NO_HEADER = "it sent no whole header in time"
 _HEADER_BUFFER = 16 * 1024
+_MAX_AROUND = 2 * 1024 * 1024
+"""Most bytes about chunks (RFC 9112 section 7.1: their sizes, extensions, trailers) beyond as many as the chunks hold."""
 
 
 class Misbehaved(Exception):
@@ -47,7 +49,7 @@ class Failed(Exception):
 class Watched(io.RawIOBase):
     """A socket's bytes, with a budget and a deadline for the header and a least rate for the body.
 
-    `file` is what `http.client` reads from.
+    `file` is what `http.client` reads from, and `given` counts the bytes of chunks that it made of that.
     """
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
@@ -57,6 +59,8 @@ class Watched(io.RawIOBase):
         self._left = MAX_HEADER_BYTES
         self._waited = 0.0
         self._got = 0
+        self.given = 0
+        self._read = 0
         self._drained = False
         self._waits_for_all = False
 
@@ -83,8 +87,13 @@ class Watched(io.RawIOBase):
                 raise Failed(503, _NO_HEADER)
             self.connection.settimeout(left)
         else:
+            if self._read > 2 * self.given + _MAX_AROUND:
+                # Such as trailers, which http.client reads until they end.
+                raise Misbehaved("it sends more about its chunks than in them")
             self.connection.settimeout(SLOW_SECONDS)
-        return self._receive(view, 0)
+        count = self._receive(view, 0)
+        self._read += count
+        return count
 
     def fill(self, view: memoryview, *, whole: bool) -> int:
         """Fill `view` with what comes next of the body; 0 at its end. With `whole` it is filled to its end, unless that
