@@ -88,6 +88,17 @@ def test_registries_in_folders_are_offered_and_the_one_that_ships(here: CommandL
     assert NAME not in values(completed("weightswarm fetch ", here.folder))
 
 
+def test_a_folder_that_is_named_like_a_command_is_not_offered(tmp_path: Path) -> None:
+    hostile = ("$(touch pwned)", "`id`", "a;id", "a b", "x\nplain,evil", "\x1b[2J", "-rf", "a'b")
+    for name in (*hostile, "fine"):
+        (tmp_path / "registry" / "org" / name).mkdir(parents=True)
+        (tmp_path / "hub" / f"models--org--{name}" / "snapshots").mkdir(parents=True)
+        (tmp_path / "registry" / name / "model").mkdir(parents=True)
+    offered = values(completed("weightswarm fetch --registry registry ", tmp_path))
+    assert {"org/fine", "fine/model"} <= offered
+    assert not any(name in each for each in offered for name in hostile)
+
+
 def test_a_named_cache_is_looked_into(tmp_path: Path) -> None:
     (tmp_path / "other" / "models--org--elsewhere").mkdir(parents=True)
     assert values(completed("weightswarm rm --cache-dir other ", tmp_path)) == {"org/elsewhere"}

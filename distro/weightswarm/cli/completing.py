@@ -80,9 +80,11 @@ def _listed(ctx: click.Context) -> set[str]:
 
 
 def _models_in(root: Path) -> set[str]:
+    from weightswarm.manifest import is_model_name
+
     try:
         organisations = [entry for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
-        return {
+        found = {
             f"{organisation.name}/{model.name}"
             for organisation in organisations[:_MOST]
             for model in os.scandir(organisation.path)
@@ -90,3 +92,5 @@ def _models_in(root: Path) -> set[str]:
         }
     except OSError:
         return set()
+    # Shells put some of what they are given on the command line as it is, `$(…)` and line breaks included.
+    return {name for name in found if is_model_name(name)}
