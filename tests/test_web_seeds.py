@@ -592,6 +592,30 @@ def test_no_link_has_the_hub_asked_in_the_users_name_for_more_than_files(tmp_pat
 
 
 @BOTH
+def test_a_password_in_a_web_seeds_url_is_shown_and_published_nowhere(
+    cli: CommandLine, tmp_path: Path, release: Release, http_only: bool
+) -> None:
+    secret = "s3cret" * 40
+    mode = ["--http-only"] if http_only else ["--timeout", "3"]
+    with origin(tmp_path) as served:
+        served.answer = status(401)
+        url = served.url.replace("://", f"://me:{secret}@")
+        away = f"https://me:{secret}@192.0.2.1/"
+        given = torrent(release.metainfo, tmp_path)
+        outcome = cli("fetch", given, "-w", url, "-w", away, "-n", NAME, *mode)
+        assert any(asked.headers.get("authorization", "").startswith("Basic ") for asked in served.asked)
+        told = cli("fetch", url + "a.torrent")
+        configured = cli("config", WEIGHTSWARM_WEB_SEED=url)
+        published = [cli(command, tmp_path / "model", "-n", NAME, "-w", url) for command in ("publish", "seed")]
+        exported = [cli("export", kind, given, "-w", url, "-o", "x") for kind in ("magnet", "torrent", "metalink")]
+    assert "://***@" in outcome.stderr and "://***@" in told.stderr and "://***@" in configured.stdout
+    for refusal in (*published, *exported):
+        refused(refusal, 2, "has a user or password")
+    for each in (outcome, told, configured, *published, *exported):
+        assert "s3cret" not in each.stderr + each.stdout
+
+
+@BOTH
 @pytest.mark.parametrize("token", [None, "hf_another"])
 def test_a_gated_repository_is_named_with_what_to_do(
     cli: CommandLine, tmp_path: Path, release: Release, model: Path, http_only: bool, token: str | None

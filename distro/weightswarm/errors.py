@@ -5,18 +5,27 @@ Exit codes are the command line's business (`weightswarm.cli.exit_codes`), not t
 
 from __future__ import annotations
 
+import re
+
+_USER = re.compile(r"(?<=://)[^\s/?#]*@")
+
 
 def printable(text: str) -> str:
     """Return `text` with everything a terminal would act on escaped (controls, bidi marks, lone surrogates)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
+def without_passwords(text: str) -> str:
+    """Return `text` with user and password of the URLs in it (RFC 3986 section 3.2.1) left out."""
+    return _USER.sub("***@", text)
+
+
 class WeightswarmError(Exception):
     """Root of all errors raised on purpose. `hint`, when set, is one sentence on what the user can do."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(printable(message))
-        self.hint = None if hint is None else printable(hint)
+        super().__init__(printable(without_passwords(message)))
+        self.hint = None if hint is None else printable(without_passwords(hint))
 
 
 class InvalidInput(WeightswarmError):
@@ -109,7 +118,7 @@ class RegistryFailure(WeightswarmError):
     def __init__(self, location: str, reason: str, *, after: float | None = None) -> None:
         super().__init__(f"Registry {location}: {reason}")
         self.location = location
-        self.reason = printable(reason)
+        self.reason = printable(without_passwords(reason))
         self.after = after
 
 

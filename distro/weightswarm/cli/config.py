@@ -13,7 +13,7 @@ import click
 from weightswarm.cli.configuring import commands_of, configurable, defaults
 from weightswarm.cli.main import COMMANDS
 from weightswarm.cli.options import option
-from weightswarm.errors import InvalidInput, printable
+from weightswarm.errors import InvalidInput, printable, without_passwords
 from weightswarm.settings import REGISTRIES, Settings, load_settings, settings_path
 
 
@@ -40,14 +40,14 @@ def config_command(as_json: bool) -> None:
         document = {
             "path": str(settings_path()),
             "exists": settings.path is not None,
-            REGISTRIES: list(settings.registries),
+            REGISTRIES: [without_passwords(each) for each in settings.registries],
             "options": [asdict(each) for each in choices],
         }
         click.echo(json.dumps(document, indent=2))
         return
     click.echo(f"{settings_path()}{'' if settings.path else ' (not there)'}")
     for registry in settings.registries:
-        click.echo(printable(f"{REGISTRIES}: {registry}"))
+        click.echo(printable(f"{REGISTRIES}: {without_passwords(registry)}"))
     for each in choices:
         click.echo(printable(f"{each.command} --{each.option} {each.value}  ({each.origin})"))
 
@@ -70,7 +70,7 @@ def _choices(name: str, settings: Settings) -> Iterator[_Choice]:
 def _shown(name: str, value: str) -> str:
     """Return a value without what is secret in it."""
     if name != "proxy":
-        return value
+        return without_passwords(value)
     from weightswarm.dialling import Proxy
 
     try:

@@ -16,6 +16,7 @@ from weightswarm.cli.options import (
     TRACKER_SCHEMES,
     WEB_SEED_SCHEMES,
     cache_options,
+    check_published,
     network_from,
     network_options,
     option,
@@ -108,7 +109,7 @@ def metalink_command(
     from weightswarm.exporting import metalink
     from weightswarm.fetching import Depth
 
-    given = urls("--web-seed", web_seeds, WEB_SEED_SCHEMES)
+    given = _web_seed_urls(web_seeds)
     torrents = urls("--torrent-url", torrent_urls, WEB_SEED_SCHEMES)
     quiet, cache_dir = options["quiet"], options["cache_dir"]
     exported = _look_up(source, Depth.FILES, options)
@@ -138,7 +139,7 @@ def torrent_command(
 
     if output is None and sys.stdout.isatty():
         raise click.UsageError("a torrent is no text for a terminal: name a file with -o")
-    added = urls("--tracker", trackers, TRACKER_SCHEMES), urls("--web-seed", web_seeds, WEB_SEED_SCHEMES)
+    added = urls("--tracker", trackers, TRACKER_SCHEMES), _web_seed_urls(web_seeds)
     quiet = options["quiet"]
     metainfo = _look_up(source, Depth.TORRENT, options).torrent(*added)
     if metainfo.info_hash.v2 is not None and not metainfo.has_piece_layers and not quiet:
@@ -219,6 +220,11 @@ def ollama_command(source: str, files: tuple[str, ...], output: str | None, cach
         click.echo(f"Then: ollama run {called}", err=True)
 
 
+def _web_seed_urls(given: tuple[str, ...]) -> tuple[str, ...]:
+    check_published(given)
+    return urls("--web-seed", given, WEB_SEED_SCHEMES)
+
+
 def _look_up(source: str, depth: Depth, options: dict[str, Any]) -> Exported:
     from weightswarm import api
 
@@ -230,7 +236,7 @@ def _look_up(source: str, depth: Depth, options: dict[str, Any]) -> Exported:
 def _magnet(source: str, trackers: tuple[str, ...], web_seeds: tuple[str, ...], options: dict[str, Any]) -> str:
     from weightswarm.fetching import Depth
 
-    added = urls("--tracker", trackers, TRACKER_SCHEMES), urls("--web-seed", web_seeds, WEB_SEED_SCHEMES)
+    added = urls("--tracker", trackers, TRACKER_SCHEMES), _web_seed_urls(web_seeds)
     return str(_look_up(source, Depth.LINK, options).magnet(*added))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
 
-from weightswarm.errors import InvalidInput
+from weightswarm.errors import InvalidInput, without_passwords
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -265,6 +265,16 @@ def urls(option_name: str, given: tuple[str, ...], schemes: tuple[str, ...]) -> 
         if scheme.lower() not in schemes or not separator or not rest or not url.isprintable() or " " in url:
             raise click.UsageError(f"{option_name} {url!r} is no {', '.join(schemes)} URL")
     return tuple(dict.fromkeys(given))
+
+
+def check_published(web_seeds: tuple[str, ...]) -> None:
+    """Raise `InvalidInput` for a web seed with a password, which a torrent or link would tell everybody."""
+    for url in web_seeds:
+        if without_passwords(url) != url:
+            raise InvalidInput(
+                f"--web-seed {url} has a user or password, and whoever has the link would",
+                hint="publish it without; who may know it names the whole URL: weightswarm fetch … -w URL",
+            )
 
 
 def web_seed_urls(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from weightswarm.cli.options import (
     TRACKER_SCHEMES,
     Size,
     cache_options,
+    check_published,
     option,
     output_options,
     reach_option,
@@ -77,6 +78,8 @@ def publish_options_from(
     if v1_only and v2_only:
         raise click.UsageError("--v1-only and --v2-only exclude each other")
     created, base = options.pop("created"), options.pop("base")
+    web_seeds = options.pop("web_seeds")
+    check_published(web_seeds)
     found = None if base is None else api.find_base(base, name=name, registry=registry, cache_dir=cache_dir)
     return PublishOptions(
         version=TorrentVersion.V1 if v1_only else TorrentVersion.V2 if v2_only else TorrentVersion.HYBRID,
@@ -90,7 +93,7 @@ def publish_options_from(
         leave_out=options.pop("leave_out"),
         torrent=TorrentOptions(
             trackers=urls("--tracker", options.pop("trackers"), TRACKER_SCHEMES),
-            web_seeds=web_seed_urls(options.pop("web_seeds")),
+            web_seeds=web_seed_urls(web_seeds),
             private=options.pop("private"),
             comment=options.pop("comment"),
             created=None if created is None else _seconds(created),

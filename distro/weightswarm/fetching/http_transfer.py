@@ -327,20 +327,20 @@ class HttpTransfer:
         for web_seed in self._web_seeds:
             if web_seed.left_out and web_seed.number not in self._said:
                 self._said.add(web_seed.number)
-                self.report(Note(f"The web seed {web_seed.url[:200]} is left out: {web_seed.left_out}"))
+                self.report(Note(f"The web seed {web_seed.shown} is left out: {web_seed.left_out}"))
         asked = [web_seed for web_seed in self._web_seeds if not web_seed.left_out]
         if self._coverage.complete:
             return
         if not asked:
             if self._liars:
                 raise self._wrong_bytes()
-            reasons = "; ".join(f"{each.url[:200]}: {each.left_out}" for each in self._web_seeds[:3])
+            reasons = "; ".join(f"{each.shown}: {each.left_out}" for each in self._web_seeds[:3])
             raise NetworkFailure(f"No web seed is left ({reasons})", hint=f"what came is kept; {_NO_WEB_SEED}")
         lacking = set.intersection(*(web_seed.lacking for web_seed in asked))
         if lacking:
             file = self.metainfo.files[min(lacking)].path
             raise NetworkFailure(
-                f"No web seed has {file} ({asked[0].url[:200]}: {asked[0].last_failure})",
+                f"No web seed has {file} ({asked[0].shown}: {asked[0].last_failure})",
                 hint=f"is that the right folder? What came is kept; {_NO_WEB_SEED}",
             )
 
@@ -380,7 +380,7 @@ class HttpTransfer:
         )
 
     def _stalled(self) -> WeightswarmError:
-        failures = [f"{each.url[:200]}: {each.last_failure}" for each in self._web_seeds if each.last_failure]
+        failures = [f"{each.shown}: {each.last_failure}" for each in self._web_seeds if each.last_failure]
         said = f" ({'; '.join(failures[:3])})" if failures else ""
         done, total = self._coverage.done, self._coverage.total
         return SwarmTimeout(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from weightswarm.dialling import Interface, Proxy, Route
-from weightswarm.errors import InvalidInput
+from weightswarm.errors import InvalidInput, without_passwords
 from weightswarm.magnet import PeerAddress
 from weightswarm.reach import (
     Endpoint,
@@ -157,7 +157,9 @@ class Sieve:
         """Return what was kept back since the last call as one sentence, or nothing."""
         parts = []
         if self.refused:
-            shown = "; ".join(f"{text[:100]} ({reason})" for text, reason in list(self.refused.items())[:_SHOWN])
+            shown = "; ".join(
+                f"{without_passwords(text)[:100]} ({reason})" for text, reason in list(self.refused.items())[:_SHOWN]
+            )
             more = f"; and {len(self.refused) - _SHOWN:,} more" if len(self.refused) > _SHOWN else ""
             parts.append(shown + more)
         parts += [f"{count:,} {kind} beyond the first" for kind, count in self.surplus.items()]

@@ -135,7 +135,7 @@ class Relay:
             first = web_seed.number not in self._said
             self._said.add(web_seed.number)
         if first:
-            self._complaints.put(f"The web seed {web_seed.url[:200]} is left out: {web_seed.left_out}")
+            self._complaints.put(f"The web seed {web_seed.shown} is left out: {web_seed.left_out}")
 
     def wait(self, seconds: float) -> None:
         """Return after so many seconds, or at the end."""

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from weightswarm.errors import without_passwords
 from weightswarm.webseed.waiting import MAX_WAIT
 from weightswarm.webseed.watched import Failed
 
@@ -38,6 +39,11 @@ class WebSeed:
     _denials: int = 0
     _not_before: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def shown(self) -> str:
+        """Its URL for people: without a password, and not too long."""
+        return without_passwords(self.url)[:200]
 
     @property
     def pause(self) -> float:
