@@ -113,6 +113,26 @@ def test_a_password_that_others_can_read_is_refused_and_none_is_shown(cli: Comma
     assert "s3cret" not in outcome.stderr + shown.stdout
 
 
+def test_a_web_seeds_password_that_others_can_read_is_refused(cli: CommandLine) -> None:
+    path = write_settings('[fetch]\nweb-seed = ["http://127.0.0.1:1/", "http://bob:s3cret@127.0.0.1:1/"]\n')
+    path.chmod(0o644)
+    outcome = cli("ls")
+    refused(outcome, 2, f"{path} holds a web-seed's password, and others can read it")
+    path.chmod(0o600)
+    cli.ok("ls")
+    assert "s3cret" not in outcome.stderr + cli.ok("config").stdout
+
+
+def test_a_file_that_anybody_can_write_to_is_not_taken(cli: CommandLine) -> None:
+    path = write_settings('registries = ["/r"]\n')
+    path.chmod(0o666)
+    outcome = cli("ls")
+    refused(outcome, 2, f"{path} can be written by anybody")
+    assert f"chmod o-w {path}" in outcome.stderr
+    path.chmod(0o664)
+    cli.ok("ls")
+
+
 def test_config_tells_what_holds_and_who_says_so(cli: CommandLine) -> None:
     assert cli.ok("config").stdout.splitlines()[0] == f"{settings_path()} (not there)"
     write_settings(

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from weightswarm.errors import InvalidInput, StorageFailure
+from weightswarm.errors import InvalidInput, StorageFailure, without_passwords
 
 FILE_NAME = "weightswarm.toml"
 MAX_BYTES = 64 * 1024
@@ -161,7 +161,8 @@ def load_settings(path: Path | None = None) -> Settings:
     """Read the user's settings, the defaults when there is no file.
 
     Raises `InvalidInput` that names the file for one that is no TOML, is too large, has an unknown key or a value of
-    no possible type, or holds a password that others can read; `StorageFailure` for one that cannot be read.
+    no possible type, that anybody can write to, or that holds a password that others can read; `StorageFailure` for one
+    that cannot be read.
     """
     place = settings_path() if path is None else path
     try:
@@ -183,9 +184,21 @@ def load_settings(path: Path | None = None) -> Settings:
         raise InvalidInput(f"{place} is not TOML: {str(error)[:200]}") from None
     registries = _registries(document.pop(REGISTRIES, []), f"{place}: {REGISTRIES}", place.parent)
     options, tables = _sorted_out(document, place)
-    if stat.S_IMODE(mode) & 0o077 and any("@" in str(each.get("proxy", "")) for each in (options, *tables.values())):
-        raise InvalidInput(f"{place} holds a proxy's password, and others can read it", hint=f"chmod 600 {place}")
+    if stat.S_IMODE(mode) & stat.S_IWOTH:
+        # Who writes it says which registries and keys count here, and by whose proxy all goes.
+        raise InvalidInput(f"{place} can be written by anybody on this machine", hint=f"chmod o-w {place}")
+    if stat.S_IMODE(mode) & 0o077 and (holder := _holds_password(options, *tables.values())):
+        raise InvalidInput(f"{place} holds a {holder}'s password, and others can read it", hint=f"chmod 600 {place}")
     return Settings(registries, options, tables, place)
+
+
+def _holds_password(*tables: Mapping[str, Value]) -> str | None:
+    """Return the first option whose URL has a user or password in it."""
+    for name, value in (each for table in tables for each in table.items()):
+        texts = [str(each) for each in (value if isinstance(value, list) else [value])]
+        if any("@" in text if name == "proxy" else without_passwords(text) != text for text in texts):
+            return name
+    return None
 
 
 def _sorted_out(document: Mapping[str, Any], place: Path) -> tuple[dict[str, Value], dict[str, dict[str, Value]]]:
