@@ -29,6 +29,7 @@ from hostile import (
 )
 from running import CommandLine, CommandLineHere
 from weightswarm import Release
+from weightswarm.errors import InvalidInput
 from weightswarm.magnet import parse_magnet
 from weightswarm.manifest import parse_manifest
 from weightswarm.metainfo import TorrentOptions, TorrentVersion, bdecode, bencode, parse_metainfo, with_outer_fields
@@ -305,6 +306,10 @@ def test_a_single_file_is_fetched_from_the_web_seed_that_is_it(
 
     assert web_seed_url(theirs.web_seeds[0], None, "theirs.bin") == "https://mirror.example.org/theirs.bin"
     assert web_seed_url("https://mirror.example.org/", None, "a b") == "https://mirror.example.org/a%20b"
+    hub = "https://hub.example/org/model/resolve/main/"
+    assert web_seed_url(hub, "model", "a b") == f"{hub}a%20b"
+    with pytest.raises(InvalidInput, match="no URL"):
+        web_seed_url("http://[", "model", "a")
 
 
 def aria2c(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:

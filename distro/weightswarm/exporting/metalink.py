@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from weightswarm.errors import InvalidInput
 from weightswarm.exporting.filepieces import FilePieces
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.version import __version__
+from weightswarm.webseed import file_url
 
 _NAMESPACE = "urn:ietf:params:xml:ns:metalink"
 _NOT_IN_XML = str.maketrans("", "", "\ufffe\uffff")
@@ -43,10 +43,12 @@ def metalink(
 
 
 def web_seed_url(web_seed: str, folder: str | None, path: str) -> str:
-    """Return where a web seed has a file (BEP 19): below its folder for several files, itself for a single one."""
-    if folder is None:
-        return f"{web_seed}{quote(path)}" if web_seed.endswith("/") else web_seed
-    return f"{web_seed.removesuffix('/')}/{quote(folder)}/{quote(path)}"
+    """Return where a web seed has a file, as a fetch asks it: below its folder for several files (BEP 19), itself for a
+    single one, right in the folder at the Hub. Raises `InvalidInput` for what is no URL."""
+    try:
+        return file_url(web_seed, folder or "", path, single_file=folder is None)
+    except ValueError:
+        raise InvalidInput(f"The web seed {web_seed[:200]} is no URL") from None
 
 
 def _file(

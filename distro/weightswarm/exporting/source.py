@@ -10,9 +10,8 @@ from weightswarm.fetching import Looked
 from weightswarm.magnet import MagnetLink
 from weightswarm.manifest import Manifest
 from weightswarm.metainfo import Metainfo, check_agreement, magnet_of, with_added_sources, with_signature
+from weightswarm.reach import WEB_PORTS, split_url
 from weightswarm.trusting import State
-
-_HTTP = ("http://", "https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Exported:
         """The HTTP folders that hold the files, as link and torrent name them."""
         carried = self.looked.metainfo.web_seeds if self.looked.metainfo else ()
         named = _once(*(self._link.web_seeds if self._link else ()), *carried)
-        return tuple(url for url in named if url.lower().startswith(_HTTP))
+        return tuple(url for url in named if split_url(url, WEB_PORTS) is not None)
 
     @property
     def folder(self) -> str | None:
