@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,6 +39,14 @@ COMMANDS = {
 }
 
 
+def _defaults(command: click.Command, name: str) -> dict[str, Any] | None:
+    if (settings := load_settings()).path is None:
+        return None
+    from weightswarm.cli.configuring import defaults
+
+    return {name: defaults(command, name, settings)}
+
+
 class _Commands(click.Group):
     """Loads a subcommand's module only when it is run: `--help` stays fast."""
 
@@ -50,12 +58,10 @@ class _Commands(click.Group):
             return None
         command = getattr(import_module(f"weightswarm.cli.{cmd_name}"), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
-        # Who waits at a Tab is not told of a file that is broken.
-        read = cmd_name != "config" and not ctx.resilient_parsing
-        if read and (settings := load_settings()).path is not None:
-            from weightswarm.cli.configuring import defaults
-
-            ctx.default_map = {cmd_name: defaults(command, cmd_name, settings)}
+        if cmd_name != "config":
+            # What is wrong with the settings the command itself will say, not a Tab.
+            with suppress(WeightswarmError) if ctx.resilient_parsing else nullcontext():
+                ctx.default_map = _defaults(command, cmd_name)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
