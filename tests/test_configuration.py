@@ -9,9 +9,11 @@ import pytest
 
 import configuration_page as page
 from conftest import make_model
-from hostile import NAME, NOWHERE, refused
-from running import CommandLine, Seeder
+from hostile import NAME, NOWHERE, WEIGHTS, flip_byte, refused
+from running import CommandLine, CommandLineHere, Seeder
 from test_registry_settings import write_settings
+from web_origins import origin
+from weightswarm.cli.configuring import configurable
 from weightswarm.settings import settings_path
 
 
@@ -19,6 +21,42 @@ def test_the_page_and_the_list_of_options_are_those_of_the_command_line() -> Non
     """`python tests/configuration_page.py` writes both anew."""
     assert page.PAGE.read_text() == page.written_page(page.PAGE.read_text())
     assert page.SETTINGS.read_text() == page.written_settings(page.SETTINGS.read_text())
+
+
+NO_NETWORK = {"index", "sign", "key new", "key show", "key rotate", "trust add", "trust ls", "trust rm", "ls", "rm",
+              "prune", "export ollama", "completion", "man", "demo"}  # fmt: skip
+"""Commands that speak to nobody; `demo` starts others, at --network loopback."""
+
+
+def test_the_files_proxy_holds_for_every_command_that_speaks_to_the_network(tmp_path: Path) -> None:
+    for words, command in page.commands().items():
+        assert {name for name, _ in configurable(command)} >= {"network", "proxy", "interface"} or (
+            words in NO_NETWORK
+        ), words
+    model = make_model(tmp_path / "model", 1000)
+    here = CommandLineHere(tmp_path)
+    release = here.ok("publish", "model", "-n", NAME, "-o", "published", "--json").json["torrent"]
+    flip_byte(model / WEIGHTS)
+    with origin(tmp_path) as direct:
+        url = f"{direct.url}a.torrent"
+        link = f"{NOWHERE}&xs={url}&ws={direct.url}&tr={direct.url}announce"
+        write_settings(f'proxy = "socks5://127.0.0.1:1"\nregistries = ["{direct.url}"]\n')
+        asked = {
+            "publish": ("model", "--from-hub", NAME),
+            "seed": ("model", "--from-hub", NAME),
+            "fetch": (link, "--timeout", "1"),
+            "verify": ("model", "--manifest", release, "--repair", "--timeout", "1"),
+            "search": ("nothing-of-this-name",),
+            "show": (link, "--timeout", "1"),
+            **{f"export {kind}": (url, "-o", "x.png") for kind in ("sha256sums", "metalink", "torrent", "magnet", "qr")},
+        }
+        assert asked.keys() == page.commands().keys() - NO_NETWORK
+        for words, arguments in asked.items():
+            outcome = here(*words.split(), *arguments, HF_ENDPOINT=direct.url, HF_TOKEN="hf_x")
+            assert outcome.code != 0
+            assert "the proxy socks5://127.0.0.1:1 cannot be reached" in outcome.stderr, (words, outcome.stderr)
+        here("fetch", link, "--http-only")
+        assert direct.asked == []
 
 
 def test_what_is_typed_goes_before_the_environment_that_before_a_table_that_before_the_top(cli: CommandLine) -> None:
