@@ -48,7 +48,9 @@ def test_the_files_proxy_holds_for_every_command_that_speaks_to_the_network(tmp_
             "verify": ("model", "--manifest", release, "--repair", "--timeout", "1"),
             "search": ("nothing-of-this-name",),
             "show": (link, "--timeout", "1"),
-            **{f"export {kind}": (url, "-o", "x.png") for kind in ("sha256sums", "metalink", "torrent", "magnet", "qr")},
+            **{
+                f"export {kind}": (url, "-o", "x.png") for kind in ("sha256sums", "metalink", "torrent", "magnet", "qr")
+            },
         }
         assert asked.keys() == page.commands().keys() - NO_NETWORK
         for words, arguments in asked.items():

@@ -52,12 +52,13 @@ def test_below_a_path_the_token_goes_to_nobody_beside_it() -> None:
 
 def test_what_a_link_may_ask_of_the_hub_is_a_file() -> None:
     hub = Hub("https://h", "secret")
-    for path in ("o/m/resolve/main/a b", "m/resolve/main/d/a", "datasets/o/d/resolve/refs%2Fpr%2F1/a", "o/m/resolve/v/%"):
+    file = "o/m/resolve/main/a"
+    for path in (f"{file} b", "m/resolve/main/d/a", "datasets/o/d/resolve/refs%2Fpr%2F1/a", "o/m/resolve/v/%"):
         assert hub.serves(f"https://h/{path}"), path
-    for path in ("", "api/whoami-v2", "oauth/authorize?a=/o/m/resolve/main/a", "o/m/resolve/main/a?x=1", "o/m/raw/main/a",
-                 "o/m/resolve/main/../../../../api/whoami-v2", "o/m/resolve/%2e%2e/%2E%2e/api/a", "o/m/resolve/..%2fa/b",
-                 "o/m/resolve/main/..\\..\\a", "o/m/resolve/main//a", "api/models/o/resolve/main/a", "/resolve/main/a",
-                 "a/b/c/d/resolve/main/a", "resolve/main/a"):  # fmt: skip
+    for path in ("", "api/whoami-v2", f"oauth/authorize?a=/{file}", f"{file}?x=1", "o/m/raw/main/a", f"a/b/{file}",
+                 f"{file}/../../../../api/whoami-v2", "o/m/resolve/%2e%2e/%2E%2e/api/a", "o/m/resolve/..%2fa/b",
+                 f"{file}/..\\..\\a", f"{file}//a", "api/models/o/resolve/main/a", "/resolve/main/a",
+                 "resolve/main/a"):  # fmt: skip
         assert not hub.serves(f"https://h/{path}"), path
 
 

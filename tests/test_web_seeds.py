@@ -581,7 +581,7 @@ def test_no_link_has_the_hub_asked_in_the_users_name_for_more_than_files(tmp_pat
     with origin(tmp_path) as served:
         served.answer = status(404)
         connection = upstream.Upstream(upstream.Limits(LOOPBACK.network, frozenset(), Hub(served.url[:-1], TOKEN)))
-        for path in ("api/whoami-v2", "o/m/resolve/main/../../../../api/a", "oauth/authorize?client_id=1", "o/m/raw/main/a"):
+        for path in ("api/whoami-v2", "o/m/resolve/main/../../../../api/a", "oauth/authorize?id=1", "o/m/raw/main/a"):
             with pytest.raises(watching.Failed):
                 list(connection.read(f"{served.url}{path}", 0, 3))
         assert not any("authorization" in asked.headers for asked in served.asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from weightswarm.dialling import DIRECT, Route
+from weightswarm.dialling import Route
 from weightswarm.errors import ContentMismatch, WeightswarmError
 from weightswarm.magnet import InfoHash, MagnetLink
 from weightswarm.metainfo import Metainfo, parse_metainfo
@@ -61,7 +61,7 @@ def torrent_urls(magnet: MagnetLink) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*magnet.exact_sources, *magnet.acceptable_sources)))[:MOST_URLS]
 
 
-def torrent_at(url: str, info_hash: InfoHash, network: Network, route: Route = DIRECT) -> Metainfo:
+def torrent_at(url: str, info_hash: InfoHash, network: Network, route: Route) -> Metainfo:
     """Return the torrent at a URL that a stranger named. Raises `NetworkFailure`, `InvalidMetainfo`, and
     `ContentMismatch` for another torrent than the one of `info_hash`."""
     metainfo = parse_metainfo(download_metainfo(url, timeout=SECONDS, network=network, named=False, route=route))

@@ -21,15 +21,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from weightswarm.dialling import DIRECT, Proxy, Route, Unreachable
+from weightswarm.dialling import Proxy, Route, Unreachable
 from weightswarm.errors import InvalidInput
 from weightswarm.reach import Network, connect
 
 
 @contextmanager
-def guarded_session(
-    network: Network, *, named: bool, deadline: float, route: Route = DIRECT
-) -> Iterator[requests.Session]:
+def guarded_session(network: Network, *, named: bool, deadline: float, route: Route) -> Iterator[requests.Session]:
     """Yield a session for one request, which ends at `deadline` (monotonic seconds).
 
     Proxies that the environment names are the user's choice and look names up themselves; at loopback there are none,

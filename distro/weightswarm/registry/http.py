@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from weightswarm.dialling import DIRECT, Route, Unreachable
+from weightswarm.dialling import Route, Unreachable
 from weightswarm.reach import (
     WEB_PORTS,
     Endpoint,
@@ -85,9 +85,9 @@ def get(
     limit: int,
     seconds: float,
     network: Network,
+    route: Route,
     known: Validators | None = None,
     token: str | None = None,
-    route: Route = DIRECT,
 ) -> Answer:
     """Return the document at `url`, of `limit` bytes at most, within `seconds` for all tries together.
 

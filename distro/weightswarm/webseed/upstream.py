@@ -45,7 +45,7 @@ class Limits:
     route: Route = DIRECT
 
 
-def limits_for(network: Network, named: frozenset[Endpoint], route: Route = DIRECT) -> Limits:
+def limits_for(network: Network, named: frozenset[Endpoint], route: Route) -> Limits:
     """Return the limits with the Hub that the environment names; one that it misnames gets no token."""
     with suppress(InvalidInput):
         return Limits(network, named, hub_from_environment(), route)

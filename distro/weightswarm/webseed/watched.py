@@ -20,7 +20,7 @@ _SLOW_BYTES = 10 * 1024
 _NO_HEADER = "it sent no whole header in time"
 _HEADER_BUFFER = 16 * 1024
 _MAX_AROUND = 2 * 1024 * 1024
-"""Most bytes about chunks (RFC 9112 section 7.1: their sizes, extensions, trailers) beyond as many as the chunks hold."""
+"""Most bytes about chunks (RFC 9112 section 7.1: sizes, extensions, trailers) beyond as many as the chunks hold."""
 
 
 class Misbehaved(Exception):
