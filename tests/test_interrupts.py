@@ -169,6 +169,7 @@ def test_a_signal_ends_a_fetch_that_waits_for_the_address_of_a_proxy(cli: Comman
         wait_until(partial(asks_a_name_server, process.pid), "it asks no name server")
         assert len(stopped(process, signal.SIGINT).splitlines()) == 1
 
+
 def test_a_terminal_that_closes_ends_a_fetch_and_one_under_nohup_goes_on(cli: CommandLine) -> None:
     process = cli.start("fetch", NOWHERE, "--quiet")
     handles_signals(process)

@@ -54,7 +54,7 @@ from weightswarm.fetching import extents, http_transfer
 from weightswarm.fetching.extents import Extents
 from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.hub import Hub
-from weightswarm.metainfo import Metainfo, TorrentVersion, parse_metainfo
+from weightswarm.metainfo import Metainfo, TorrentOptions, TorrentVersion, parse_metainfo, with_outer_fields
 from weightswarm.registry import DirectoryRegistry, RegistryEntry
 from weightswarm.scheduling import Schedule, Window
 from weightswarm.verifying import Expectation, Finding
@@ -580,7 +580,8 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(
 def test_no_link_has_the_hub_asked_in_the_users_name_for_more_than_files(tmp_path: Path) -> None:
     with origin(tmp_path) as served:
         served.answer = status(404)
-        connection = upstream.Upstream(upstream.Limits(LOOPBACK.network, frozenset(), Hub(served.url[:-1], TOKEN)))
+        limits = upstream.Limits(LOOPBACK.network, frozenset(), Hub(served.url[:-1], TOKEN), web_seeds=(served.url,))
+        connection = upstream.Upstream(limits)
         for path in ("api/whoami-v2", "o/m/resolve/main/../../../../api/a", "oauth/authorize?id=1", "o/m/raw/main/a"):
             with pytest.raises(watching.Failed):
                 list(connection.read(f"{served.url}{path}", 0, 3))
@@ -589,6 +590,23 @@ def test_no_link_has_the_hub_asked_in_the_users_name_for_more_than_files(tmp_pat
             list(connection.read(f"{served.url}o/m/resolve/main/a", 0, 3))
         connection.close()
         assert [asked.headers.get("authorization") for asked in served.asked][4:] == [f"Bearer {TOKEN}"]
+
+
+@BOTH
+def test_a_link_has_nothing_asked_in_the_users_name(
+    cli: CommandLine, tmp_path: Path, release: Release, model: Path, http_only: bool
+) -> None:
+    """What the account may read would be handed on to a stranger's swarm."""
+    mode = ["--http-only"] if http_only else []
+    with hub_stub(model, NAME, release.manifest.revision, token=TOKEN) as stub:
+        theirs = with_outer_fields(release.metainfo, TorrentOptions(web_seeds=(stub.folder_url,)))
+        given: dict[str, Any] = {"HF_ENDPOINT": stub.hub.url, "HF_TOKEN": TOKEN}
+        outcome = cli("fetch", torrent(theirs, tmp_path), "-n", NAME, "--timeout", "3", *mode, **given)
+        assert stub.hub.asked
+        assert not any("authorization" in asked.headers for asked in stub.hub.asked)
+        assert outcome.code == (1 if http_only else 4)
+        assert "web seeds that you name yourself" in outcome.stderr
+        cli.ok("fetch", torrent(theirs, tmp_path), "-n", NAME, "-w", "hub", *mode, **given)
 
 
 @BOTH

@@ -38,7 +38,7 @@ from weightswarm.progress import Note, Phase, Progress, Report
 from weightswarm.storage import FileIdentity, free_bytes, is_out_of_space, storage_errors
 from weightswarm.swarm import NetworkOptions, Sieve
 from weightswarm.verifying import Expectation, Fault, Finding
-from weightswarm.webseed import WebSeed, limits_for
+from weightswarm.webseed import WebSeed
 
 CHECKED_RATE = 128 * 1024 * 1024
 """Bytes a second up to which every piece is checked as it comes, which takes a twelfth of a core. Of what comes faster
@@ -117,7 +117,7 @@ class HttpTransfer:
                 f"--http-only needs a web seed, and nobody names one for {self.metainfo.name}", hint=_NO_WEB_SEED
             )
         self._web_seeds = [WebSeed(number, url) for number, url in enumerate(urls)]
-        limits = limits_for(self.network.network, self.network.named_endpoints, self.network.route)
+        limits = self.network.limits()
         lines = Lines(self.metainfo, self.staging, self._web_seeds, self._extents, limits, self._download_limit)
         if self.network.schedule.windows:
             self.report(Note(f"By the schedule: {self._rates_told}."))

@@ -5,16 +5,13 @@ libtorrent's word starts the work and never ends it: a file counts once its SHA-
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
 from enum import Enum
 
 from weightswarm.cache import StagedFile, Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
-from weightswarm.fetching.http_lines import open_staged
 from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import PieceOrder
@@ -24,7 +21,7 @@ from weightswarm.fetching.written import Holes
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap, with_piece_layers
 from weightswarm.progress import Phase, Progress, Report
-from weightswarm.storage import FileIdentity, free_bytes, storage_errors
+from weightswarm.storage import FileIdentity, free_bytes
 from weightswarm.swarm import (
     Checked,
     Event,
@@ -109,7 +106,6 @@ class Transfer:
         """
         peers = tuple(peers)
         try:
-            self._cut_off()
             while (end := self._download(magnet, peers)) is not _End.VERIFIED:
                 self._ends[end] += 1
                 if self._ends[_End.INCONSISTENT] > 1:
@@ -120,17 +116,6 @@ class Transfer:
         # libtorrent has let go of the files: nobody may have written to one since it was hashed.
         self.identities = self._verification.check_untouched()
         return self.metainfo.data
-
-    def _cut_off(self) -> None:
-        """Shorten what is staged and too long: libtorrent mends pieces, and leaves what follows the last."""
-        for index, path in self.files.items():
-            with storage_errors(path), suppress(FileNotFoundError):
-                if os.lstat(path).st_size > self._sizes[index]:
-                    descriptor = open_staged(path, self.staging.base)
-                    try:
-                        os.ftruncate(descriptor, self._sizes[index])
-                    finally:
-                        os.close(descriptor)
 
     def _download(self, magnet: MagnetLink, peers: tuple[PeerAddress, ...]) -> _End:
         """Return how it ended. Whatever that is, what is on disk is kept.

@@ -22,6 +22,7 @@ from weightswarm.reach import (
     split_url,
 )
 from weightswarm.scheduling import MAX_RATE, Rates, Schedule, check_windows
+from weightswarm.webseed import Limits, limits_for
 
 __all__ = ["Network", "NetworkOptions", "Sieve"]
 
@@ -96,6 +97,10 @@ class NetworkOptions:
     def route(self) -> Route:
         """The way that connections leave by."""
         return Route(self.proxy, self.interface)
+
+    def limits(self) -> Limits:
+        """Return what web seeds may have asked of whom."""
+        return limits_for(self.network, self.named_endpoints, self.route, self.web_seeds)
 
     def rates(self) -> Rates:
         """Return the limits that hold now."""

@@ -25,7 +25,6 @@ from weightswarm.swarm.relay import Relay
 from weightswarm.swarm.resolving import Resolver, literal
 from weightswarm.swarm.settings import make_session, rate_settings
 from weightswarm.swarm.torrent import Torrent, lay_out, own_files
-from weightswarm.webseed import limits_for
 
 if TYPE_CHECKING:
     from weightswarm.swarm.gateway import Gateway
@@ -59,7 +58,7 @@ class Swarm:
         self.options = options
         self._notice = notice
         self._sieve = Sieve(options)
-        self._relay = Relay(options.network, limits_for(options.network, options.named_endpoints, options.route))
+        self._relay = Relay(options.network, options.limits())
         self._gateway = _gateway_to(options, self._relay.address)
         self._filter = AddressFilter(options.network, self._relay.address, proxied=self._gateway is not None)
         self._session = make_session(options, self._filter.rules, self._gateway)
@@ -131,7 +130,7 @@ class Swarm:
         """Take note of web seeds that the user himself named, besides those in the options."""
         self.options = replace(self.options, web_seeds=(*self.options.web_seeds, *urls))
         self._sieve.options = self.options
-        self._relay.limits = limits_for(self.options.network, self.options.named_endpoints, self.options.route)
+        self._relay.limits = self.options.limits()
 
     def dht_nodes(self) -> int:
         """Return how many DHT nodes are known, 0 when the DHT is off."""

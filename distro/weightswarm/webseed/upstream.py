@@ -19,6 +19,7 @@ from weightswarm.errors import InvalidInput
 from weightswarm.hub import Hub, hub_from_environment
 from weightswarm.reach import Endpoint, Network, Refused, check_stranger, connect, split_url
 from weightswarm.version import __version__
+from weightswarm.webseed.address import in_folder
 from weightswarm.webseed.waiting import retry_after
 from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges, Watched
 
@@ -36,19 +37,25 @@ _SCHEMES = ("http", "https")
 class Limits:
     """What a request may meet: the network level, and the hosts that the user himself named; and by which way.
 
-    `hub` is whose token goes to its own origin, none where no token is to go anywhere.
+    `hub` is whose token goes to its own origin, none where no token is to go anywhere; and there for what is in the
+    folders `web_seeds` alone: who fetches a stranger's torrent hands on what his own account may read, to its peers.
     """
 
     network: Network
     named: frozenset[Endpoint]
     hub: Hub | None = None
     route: Route = DIRECT
+    web_seeds: tuple[str, ...] = ()
+
+    def trusts(self, url: str) -> bool:
+        """Tell whether a file is in a folder that the user himself named."""
+        return any(url.startswith(in_folder(folder, "/")) for folder in self.web_seeds)
 
 
-def limits_for(network: Network, named: frozenset[Endpoint], route: Route) -> Limits:
+def limits_for(network: Network, named: frozenset[Endpoint], route: Route, web_seeds: tuple[str, ...] = ()) -> Limits:
     """Return the limits with the Hub that the environment names; one that it misnames gets no token."""
     with suppress(InvalidInput):
-        return Limits(network, named, hub_from_environment(), route)
+        return Limits(network, named, hub_from_environment(), route, web_seeds)
     return Limits(network, named, route=route)
 
 
@@ -151,6 +158,8 @@ class Upstream:
         hub = self.limits.hub
         if hub is None or not hub.owns(target):
             return ""
+        if hub.token is not None and not self.limits.trusts(target):
+            return " to nobody in particular: HF_TOKEN is sent for web seeds that you name yourself, as by `-w hub`"
         page = target.partition("/resolve/")[0]
         if hub.token is None:
             return f" to nobody in particular: set HF_TOKEN, of an account that accepted its terms at {page}"
@@ -237,7 +246,8 @@ class Upstream:
             return [f"Authorization: Basic {base64.b64encode(pair.encode()).decode()}"]
         hub = self.limits.hub
         # Where its file moved to is for the Hub itself to say.
-        token = hub.token_for(target) if hub is not None and hub.serves(origin) else None
+        may = hub is not None and hub.serves(origin) and self.limits.trusts(origin)
+        token = hub.token_for(target) if hub is not None and may else None
         return [] if token is None else [f"Authorization: Bearer {token}"]
 
 
