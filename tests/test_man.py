@@ -129,6 +129,10 @@ def test_a_page_of_no_command_is_a_usage_error(here: CommandLine) -> None:
     refused(here("man", "nonsense", "-o", "x"), 2, "nonsense")
 
 
+def test_a_folder_for_releases_in_the_environment_is_none_for_pages(here: CommandLine) -> None:
+    assert here.ok("man", "fetch", WEIGHTSWARM_OUTPUT="out").stdout.startswith(".TH")
+
+
 def test_one_page_is_written_where_one_is_named(here: CommandLine) -> None:
     here.ok("man", "export", "qr", "-o", "one")
     (page,) = (here.folder / "one").iterdir()

@@ -9,7 +9,7 @@ from weightswarm.storage import make_real_folder, user_path, write_atomically
 
 
 @click.command("man")
-@option("-o", "--output", metavar="DIR", help="Write the page into this folder, of no command all pages.")
+@option("-o", "--output", envvar=None, metavar="DIR", help="Write the page into this folder, of no command all pages.")
 @click.argument("command", nargs=-1)
 def man_command(command: tuple[str, ...], output: str | None) -> None:
     """Print the manual page of a command (man -l - reads it), or write all pages into a folder.

@@ -16,6 +16,7 @@ _ENVIRONMENT = (
     "Nearly every option is read from a variable too, named after it: \\fBWEIGHTSWARM_CACHE_DIR\\fR for"
     " \\fB\\-\\-cache\\-dir\\fR. The model cache is where \\fBHF_HUB_CACHE\\fR or \\fBHF_HOME\\fR say."
 )
+_FOREIGN = re.compile(r"[^\x00-\x7f]")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -30,7 +31,7 @@ def page_of(root: click.Group, names: Sequence[str]) -> str:
     for name in names:
         command = ctx.command.get_command(ctx, name) if isinstance(ctx.command, click.Group) else None
         if command is None:
-            raise click.UsageError(f"there is no command {name!r}")
+            raise click.UsageError(f"No such command {name!r}.")
         ctx = click.Context(command, info_name=name, parent=ctx)
     return _page(ctx)
 
@@ -105,4 +106,6 @@ def _prose(text: str) -> str:
 def _text(text: str) -> str:
     """Return text as roff takes it literally."""
     escaped = " ".join(text.split()).translate(_ROFF) if "\n" in text else text.translate(_ROFF)
+    # groff reads Latin-1 unless it is told otherwise.
+    escaped = _FOREIGN.sub(lambda found: f"\\[u{ord(found[0]):04X}]", escaped)
     return f"\\&{escaped}" if escaped.startswith(".") else escaped
