@@ -200,6 +200,7 @@ def test_an_empty_folder_holds_nothing_to_publish(cli: CommandLine, tmp_path: Pa
     (tmp_path / "empty").mkdir()
     refused(cli("publish", "empty", "--name", NAME), 1, "it holds no bytes")
     refused(cli("publish", "missing", "--name", NAME), 1, "no file or folder missing")
+    refused(cli("publish", "./missing"), 1, "no file or folder ./missing")
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_what_nobody_vouches_for_is_not_called_verified(cli: CommandLine, model:
     refused(outcome, 1, "no manifest")
     assert "Hint: name one with --manifest" in outcome.stderr
     refused(cli("verify", "org/unknown"), 1, "org/unknown")
+    refused(cli("verify", "unknown"), 1, "no folder unknown")
     refused(cli("verify", model / WEIGHTS), 2, "is a file")
 
 

@@ -246,8 +246,8 @@ def _subject(target: str, cache: ModelCache, registries: Sequence[Registry], opt
         return _folder(path, options) if cached is None else _snapshot(*cached, cache, registries, options)
     if is_file(path):
         raise InvalidInput(f"{target} is a file", hint="verify the folder that it belongs to")
-    if looks_like_path(target):
-        raise NotFound(f"There is no folder {target}")
+    if looks_like_path(target) or "/" not in target:
+        raise NotFound(f"There is no folder {target[:200]}", hint="a model in the cache is named org/model")
     repository, found = cache.resolve(*parse_reference(target))
     return _snapshot(repository, found, cache, registries, options)
 

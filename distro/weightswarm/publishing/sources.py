@@ -43,6 +43,8 @@ def prepare_source(
 
     path = user_path(source)
     if is_file(path) or is_folder(path) or looks_like_path(source):
+        if not is_file(path) and not is_folder(path):
+            raise NotFound(f"There is no file or folder {source[:200]}", hint="a model in the cache is named org/model")
         if name is None and from_hub is None:
             raise InvalidInput(f"{path} needs a name", hint="say what it is called: --name org/model")
         return prepare_path(path, name or hub_name, options, report, listed(hub_revision or "main"))
