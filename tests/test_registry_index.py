@@ -99,6 +99,7 @@ def test_publish_adds_a_release_and_makes_the_index_again(cli: CommandLine, mode
         (first["revision"], False), (second["revision"], True)
     }  # fmt: skip
     shown = cli.ok("search", "small MODEL", "--registry", "registry").stdout.splitlines()
+    assert cli.ok("search", "small", "MODEL", "--registry", "registry").stdout.splitlines() == shown
     assert [line.split()[:3] for line in shown] == [[NAME, first["revision"][:8], "v1"]]
     assert "A small model" in shown[0]
     refused(cli("publish", model, "--name", NAME, "--release-version", "2"), 2, "--add-to")

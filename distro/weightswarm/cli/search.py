@@ -20,14 +20,14 @@ _MAX_SHOWN = 60
 
 
 @click.command("search")
-@click.argument("text")
+@click.argument("text", nargs=-1, required=True, metavar="TEXT")
 @option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Most releases to print.")
 @reach_option
 @route_options
 @registry_options
 @output_options
 def search_command(
-    text: str,
+    text: tuple[str, ...],
     limit: int,
     network_choice: str,
     proxy: Proxy | None,
@@ -45,11 +45,12 @@ def search_command(
     from weightswarm.dialling import Route
     from weightswarm.reach import Network
 
-    if len(text) > _MAX_TEXT:
+    words = " ".join(text)
+    if len(words) > _MAX_TEXT:
         raise click.UsageError(f"TEXT is longer than {_MAX_TEXT} characters")
     with reporting(quiet) as report:
         route = Route(proxy, interface)
-        found = api.search(text, registries=registries, network=Network(network_choice), route=route, report=report)
+        found = api.search(words, registries=registries, network=Network(network_choice), route=route, report=report)
     shown = found[:limit]
     if as_json:
         click.echo(json.dumps([_document(each) for each in shown], indent=2))
