@@ -68,11 +68,11 @@ def _source_options(command: F) -> F:
 def export_command() -> None:
     """Write a release in the formats of other programs.
 
-    SOURCE is what `show` takes: a magnet, a torrent, a manifest file, an info-hash or a name.
+    The source is what `show` takes: a magnet, a torrent, a manifest file, an info-hash or a name.
     """
 
 
-@export_command.command("sha256sums")
+@export_command.command("sha256sums", short_help="Write the list that `sha256sum -c` reads.")
 @_output
 @_source_options
 def sha256sums_command(source: str, output: str | None, **options: Any) -> None:
@@ -85,7 +85,7 @@ def sha256sums_command(source: str, output: str | None, **options: Any) -> None:
     _write(sha256sums(exported.manifest).encode(), output, quiet)
 
 
-@export_command.command("metalink")
+@export_command.command("metalink", short_help="Write a Metalink 4 file, for aria2 and its like.")
 @option("--pieces", metavar="DIR|ORG/MODEL[@REV]",
         help="Where the files stand: they are read, and hashes of their pieces are written too.")  # fmt: skip
 @option("--torrent-url", "torrent_urls", multiple=True, metavar="URL",
@@ -126,7 +126,7 @@ def metalink_command(
     _write(document.encode(), output, quiet)
 
 
-@export_command.command("torrent")
+@export_command.command("torrent", short_help="Write the .torrent, trackers and web seeds added.")
 @_trackers
 @_web_seeds
 @_output
@@ -147,7 +147,7 @@ def torrent_command(
     _write(metainfo.data, output, quiet)
 
 
-@export_command.command("magnet")
+@export_command.command("magnet", short_help="Print the magnet, trackers and web seeds added.")
 @_trackers
 @_web_seeds
 @qr_option
@@ -169,7 +169,7 @@ def magnet_command(
     _write(f"{magnet}\n".encode(), output, quiet)
 
 
-@export_command.command("qr")
+@export_command.command("qr", short_help="Print or draw the magnet's QR code.")
 @_trackers
 @_web_seeds
 @_output
@@ -191,7 +191,7 @@ def qr_command(
         raise InvalidInput(reason, hint="make the terminal wider, or write a picture: -o magnet.png")
 
 
-@export_command.command("ollama")
+@export_command.command("ollama", short_help="Write a Modelfile for weights on this machine.")
 @option("--file", "files", multiple=True, metavar="NAME", help="Which GGUF file, where there are several.")
 @_output
 @cache_options

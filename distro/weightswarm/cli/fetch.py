@@ -89,7 +89,7 @@ def fetch_command(
 ) -> int:
     """Fetch a model into the model cache, every file verified, and print the path a loader opens.
 
-    SOURCE is a magnet link in quotes, or a text with one in it; `-` for stdin, a file that holds one, a .torrent
+    The source is a magnet link in quotes, or a text with one in it; `-` for stdin, a file that holds one, a .torrent
     file or URL, an info-hash, or ORG/MODEL[@REV] from a registry. Without a registry's, a pinned key's or your own word
     (--name) it is placed as magnet/<torrent>-<hash>. Interrupted, the same command goes on from what is on disk.
     """

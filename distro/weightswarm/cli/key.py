@@ -20,7 +20,7 @@ def key_command() -> None:
     """Make, show and change the keys that sign releases. They are minisign's, in its own files."""
 
 
-@key_command.command("new")
+@key_command.command("new", short_help="Make a key, and print its public half.")
 @click.argument("file", required=False, shell_complete=complete_files)
 @option("--no-passphrase", is_flag=True, help="Leave the secret key unencrypted: whoever reads the file can sign.")
 @passphrase_option
@@ -47,7 +47,7 @@ def new_command(file: str | None, no_passphrase: bool, key_passphrase_file: str 
     click.echo(key.public.line)
 
 
-@key_command.command("show")
+@key_command.command("show", short_help="Print the public key of a key file.")
 @click.argument("file", shell_complete=complete_files)
 @passphrase_option
 @option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -64,7 +64,7 @@ def show_command(file: str, key_passphrase_file: str | None, as_json: bool) -> N
     click.echo(public.line)
 
 
-@key_command.command("rotate")
+@key_command.command("rotate", short_help="State that a new key takes an old one's place.")
 @option("--old", required=True, metavar="FILE", help="The secret key that users have pinned.")
 @option("--new", required=True, metavar="KEY", help="The public key that takes its place: the line, or its file.")
 @option("--for", "target", required=True, metavar="ORG|ORG/MODEL", help="For whose models.")

@@ -15,4 +15,4 @@ def prune_command(cache_dir: str | None) -> None:
     from weightswarm.cache import ModelCache, cache_root, prune_staging
 
     count, freed = prune_staging(ModelCache(cache_root(cache_dir)))
-    click.echo(f"Removed {count:,} unfinished downloads, {size_text(freed)}", err=True)
+    click.echo(f"Removed {count:,} unfinished download{'' if count == 1 else 's'}, {size_text(freed)}", err=True)

@@ -51,7 +51,7 @@ def show_command(
 ) -> None:
     """Tell what a magnet, torrent, manifest, info-hash or name holds, without downloading any of its files.
 
-    SOURCE is what `fetch` takes, `-` for stdin included. A text with a magnet link in it will do: what was
+    The source is what `fetch` takes, `-` for stdin included. A text with a magnet link in it will do: what was
     repaired or lost of the link is told.
     """
     from weightswarm import api

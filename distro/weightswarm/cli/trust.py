@@ -65,7 +65,7 @@ def ls_command(as_json: bool) -> None:
         click.echo(f"{target:<{width}}  {key.shown_key_id}  {key.line}")
 
 
-@trust_command.command("rm")
+@trust_command.command("rm", short_help="Unpin a key, or every key of a name.")
 @click.argument("target", metavar="ORG|ORG/MODEL", shell_complete=complete_cached)
 @click.argument("key", required=False, shell_complete=complete_files)
 @option("-y", "--yes", is_flag=True, help="Remove all of a name's keys without asking.")
