@@ -160,7 +160,8 @@ def test_rm_asks_first_and_no_means_no(cli: CommandLine, release: Release, hub: 
     before = listing(hub / "models--org--model")
     for answer in ("n\n", ""):
         outcome = cli("rm", NAME, stdin=answer)
-        assert outcome.code != 0
+        refused(outcome, 2, "Nothing was removed")
+        assert "Hint: --yes removes without asking" in outcome.stderr
         assert f"{NAME}@{snapshot.name[:8]}" in outcome.stderr
         assert listing(hub / "models--org--model") == before
     cli.ok("rm", NAME, stdin="y\n")

@@ -281,7 +281,7 @@ def test_keys_are_pinned_listed_and_removed(cli: CommandLine, tmp_path: Path) ->
     cli.ok("trust", "rm", "lab", "--yes", **elsewhere)
     refused(cli("trust", "rm", "lab", "--yes", **elsewhere), 1, "No key is pinned for lab")
     refused(cli("trust", "add", "lab/model/x", OTHER.public.line), 2, "Not an organisation or model")
-    refused(cli("trust", "add", "lab", "RW" + "A" * 10), 1, "No such file")
+    refused(cli("trust", "add", "lab", "RW" + "A" * 10), 2, "neither a public key nor a file")
     refused(cli("trust", "add", "lab"), 2, "KEY or --rotation")
 
 

@@ -165,6 +165,19 @@ class ListenAddress(Address):
         return super().convert(value, param, ctx)
 
 
+def confirmed(question: str) -> bool:
+    """Ask on the terminal. Where nobody is there to answer, the answer is no."""
+    if sys.stdin.isatty():
+        return click.confirm(question, err=True)
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        return False
+    finally:
+        # No key ended the line of the question.
+        click.echo(err=True)
+
+
 def cache_options(command: F) -> F:
     """`--cache-dir`."""
     return option("--cache-dir", metavar="DIR", help="The model cache (default: where huggingface_hub keeps it).")(

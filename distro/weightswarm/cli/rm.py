@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from weightswarm.cli.completing import complete_cached
-from weightswarm.cli.options import cache_options, option
+from weightswarm.cli.options import cache_options, confirmed, option
 from weightswarm.cli.reporting import size_text
 from weightswarm.errors import InvalidInput, NotFound
 
@@ -35,7 +35,7 @@ def rm_command(targets: tuple[str, ...], yes: bool, quiet: bool, cache_dir: str 
         for repository, revision in doomed:
             size, _ = size_on_disk(repository, revision)
             click.echo(f"{repository.name}@{revision[:8]}  {size_text(size)}", err=True)
-        if quiet or not click.confirm("Remove?", err=True):
+        if quiet or not confirmed("Remove?"):
             raise InvalidInput("Nothing was removed", hint="--yes removes without asking")
     freed = sum(remove_revision(repository, revision) for repository, revision in doomed)
     if not quiet:

@@ -7,7 +7,7 @@ import json
 import click
 
 from weightswarm.cli.completing import complete_cached, complete_files
-from weightswarm.cli.options import option
+from weightswarm.cli.options import confirmed, option
 from weightswarm.cli.signer import public_key, read_small
 from weightswarm.errors import InvalidInput, NotFound
 
@@ -83,7 +83,7 @@ def rm_command(target: str, key: str | None, yes: bool) -> None:
     if not (pinned if key is None else covered):
         raise NotFound(f"No key is pinned for {target}", hint="weightswarm trust ls shows what is")
     if key is None:
-        if not yes and not click.confirm(f"Unpin {len(pinned)} keys of {target}?", err=True):
+        if not yes and not confirmed(f"Unpin {_keys(len(pinned))} of {target}?"):
             raise InvalidInput("Nothing was removed", hint="--yes removes without asking")
         after = store.change_pins(lambda pins: pins.without(target))
     else:
@@ -102,4 +102,8 @@ def rm_command(target: str, key: str | None, yes: bool) -> None:
             if each not in after.keys.get(known, ()):
                 click.echo(f"Unpinned {each.shown_key_id} for {known}", err=True)
     left = after.of(target)
-    click.echo(f"{len(left)} keys are pinned for {target} now", err=True)
+    click.echo(f"{_keys(len(left))} pinned for {target} now", err=True)
+
+
+def _keys(count: int) -> str:
+    return "1 key" if count == 1 else f"{count} keys"

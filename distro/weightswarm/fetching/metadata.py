@@ -54,7 +54,7 @@ class Attempts:
         if nodes := swarm.dht_nodes():
             parts.append(f"{nodes} DHT nodes")
         status = torrent.status
-        parts.append(f"{status.peers} peers connected of {status.known_peers} known")
+        parts.append(f"{status.peers} peer{'' if status.peers == 1 else 's'} connected of {status.known_peers} known")
         return ", ".join(parts)
 
 
