@@ -174,7 +174,7 @@ def _judged(url: str, first: Endpoint, network: Network) -> bool:
     """
     host, port = endpoint = _endpoint(url)
     if network is Network.LOOPBACK and not is_here(host):
-        raise HttpFailure(f"{url[:200]} is not on this machine, and --network loopback asks nobody else")
+        raise HttpFailure(f"--network loopback asks nobody but this machine, and {url[:200]} is elsewhere")
     named = endpoint == first or (host == first[0] and port in WEB_PORTS.values())
     if not named and network is not Network.LOOPBACK:
         try:

@@ -175,7 +175,8 @@ class _Asked:
             )
         if failure.status in (401, 403):
             return NetworkFailure(f"{told} does not accept this token: {failure}", hint="set another HF_TOKEN")
-        return NetworkFailure(f"{told} does not list {self.name}: {failure}")
+        hint = None if failure.status else "HF_ENDPOINT says which Hub is asked; without --from-hub none is"
+        return NetworkFailure(f"{told} does not list {self.name}: {failure}", hint=hint)
 
     def _wrong(self, reason: str, *, hint: str | None = None) -> NetworkFailure:
         return NetworkFailure(
