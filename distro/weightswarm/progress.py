@@ -25,7 +25,7 @@ class Progress:
     """Where one phase stands. Sizes are bytes, rates bytes a second; `total` is 0 where none is known.
 
     `note` is a short sentence for phases that have no byte count, such as waiting for metadata; of a download it says
-    who gives, when those are no peers.
+    who gives, when those are not peers alone.
     """
 
     phase: Phase

@@ -84,6 +84,7 @@ class Transfer:
         self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
         self.received = 0
         self.from_web_seeds = 0
+        self._asks_web_seeds = False
         self.found: set[int] = set()
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
@@ -130,12 +131,14 @@ class Transfer:
             self.staging.cut(self.metainfo.files[index].path, size)
         self._holes = Holes(self.staging.folder, self.files, self._map)
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
+        web_seeds = dict.fromkeys((*magnet.web_seeds, *self.metainfo.web_seeds))
+        self._asks_web_seeds = bool(web_seeds)
         torrent = self.swarm.add_download(
             self.metainfo,
             self.files,
             folder=self.staging.folder,
             trackers=trackers,
-            web_seeds=dict.fromkeys((*magnet.web_seeds, *self.metainfo.web_seeds)),
+            web_seeds=web_seeds,
             peers=dict.fromkeys((*magnet.peers, *peers)),
         )
         self._pieces, self._flushing, self._finished = set(), None, False
@@ -247,6 +250,7 @@ class Transfer:
                 upload_rate=status.upload_rate,
                 uploaded=status.uploaded,
                 peers=status.peers,
+                note=_both(status.peers) if self._asks_web_seeds else "",
             )
         )
         if self._verification.hashed:
@@ -279,3 +283,8 @@ def staged_files(transfer: Transfer | HttpTransfer) -> dict[str, StagedFile]:
     """Return the verified files in staging, by their path in the release."""
     files = transfer.metainfo.files
     return {files[index].path: StagedFile(transfer.files[index], found) for index, found in transfer.identities.items()}
+
+
+def _both(count: int) -> str:
+    """libtorrent counts a web seed that gives as a peer."""
+    return "1 peer or web seed" if count == 1 else f"{count:,} peers and web seeds"
