@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from answering import canonical, entry_of, registry_of
-from hostile import NOWHERE, flip_byte, refused, wait_until
+from conftest import make_model
+from hostile import NOWHERE, contents, flip_byte, refused, wait_until
 from running import CommandLine
 from weightswarm import Note
 from weightswarm.errors import Ambiguous, InvalidInput, NotFound
@@ -156,6 +157,13 @@ def test_what_is_damaged_is_left_out_of_the_index_and_named(cli: CommandLine, tm
     assert [release.name for release in index_of(registry)] == ["org/model-4", "org/model-5"]
     assert "release.torrent" not in index_of(registry)[0].documents
     refused(cli("index", "nowhere"), 1, "There is no registry folder")
+
+
+def test_nothing_is_written_into_a_folder_that_is_no_registry(cli: CommandLine, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    before = contents(model)
+    refused(cli("index", model), 1, "is no registry")
+    assert contents(model) == before
 
 
 def test_a_release_known_by_its_magnet_alone_is_listed_with_what_the_magnet_says(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightswarm.errors import InvalidInput, WeightswarmError
+from weightswarm.errors import InvalidInput, NotFound, WeightswarmError
 from weightswarm.magnet import InfoHash, MagnetLink, parse_magnet
 from weightswarm.manifest import is_revision, parse_model_name
 from weightswarm.progress import Note, Report, silent
@@ -152,8 +152,12 @@ class DirectoryRegistry:
     def write_index(self, report: Report = silent) -> tuple[Path, bool]:
         """Make `index.json` again from the tree; return it, and whether everything in the tree is listed.
 
-        What is damaged is left out, and `report` told so.
+        What is damaged is left out, and `report` told so. Raises `NotFound` for a folder of other things.
         """
+        if not (self.root / INDEX).exists() and next(self._places(), None) is None and _is_used(self.root):
+            raise NotFound(
+                f"{self.root} is no registry: no release is in it", hint="publish --add-to DIR makes one, index and all"
+            )
         with index_lock(self.root):
             return self._write_index(report)
 
@@ -212,6 +216,13 @@ def _folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     except OSError:
         return []
+
+
+def _is_used(folder: Path) -> bool:
+    try:
+        return any(not entry.name.startswith(".") for entry in os.scandir(folder))
+    except OSError:
+        return False
 
 
 def _revisions(folder: Path) -> list[str]:
