@@ -59,6 +59,7 @@ USAGE_ERRORS = [
     ["fetch", NOWHERE, "--seed-time", "60"],
     ["fetch", NOWHERE, "--seed", "--seed-ratio", "0"],
     ["seed", "small", "--name", NAME, "--seed-ratio", "-1"],
+    ["fetch", "-"],
     ["rm"],
     ["show", "a//b"],
 ]
@@ -72,6 +73,12 @@ def test_what_cannot_be_meant_is_a_usage_error_with_a_hint(
     refused(outcome, 2)
     assert "Hint: " in outcome.stderr
     assert not hub.exists()
+
+
+def test_a_choice_that_is_missing_is_one_line(cli: CommandLine) -> None:
+    error, hint = cli("completion").stderr.splitlines()
+    assert error == "Error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"
+    assert hint.startswith("Hint: ")
 
 
 FAILURES = [

@@ -136,6 +136,7 @@ def _say(error: WeightswarmError) -> int:
 
 
 def _say_usage(error: click.UsageError) -> None:
-    click.echo(f"Error: {error.format_message()}", err=True)
+    # Of a choice click lists one a line.
+    click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
     command = error.ctx.command_path if error.ctx is not None else "weightswarm"
     click.echo(f"Hint: {command} --help lists what it takes.", err=True)

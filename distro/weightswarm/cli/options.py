@@ -57,7 +57,9 @@ def source_text(source: str) -> str:
         return source
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
-    return sys.stdin.read(MAX_TEXT)
+    if not (text := sys.stdin.read(MAX_TEXT)).strip():
+        raise InvalidInput("There is nothing on stdin", hint="`-` reads a magnet link, or a text with one, from there")
+    return text
 
 
 def option(*declarations: str, **attributes: Any) -> Callable[[F], F]:
