@@ -251,6 +251,18 @@ def test_what_is_missing_is_said_in_one_line_with_the_remedy(
     assert "Hint: give " in outcome.stderr
 
 
+def test_a_wrong_folder_is_told_where_peers_are_asked_as_well(
+    cli: CommandLine, release: Release, tmp_path: Path
+) -> None:
+    with origin(tmp_path) as server:
+        source = torrent(release.metainfo, tmp_path)
+        outcome = cli("fetch", source, "-w", f"{server.url}wrong/", "-n", NAME, "--timeout", "3")
+
+    assert outcome.code == 4
+    assert f"A web seed has no {server.url}wrong/model/" in outcome.stderr
+    assert outcome.stderr.count("answered 404") == 1
+
+
 def test_a_killed_download_goes_on_by_either_way_from_what_the_other_left(
     cli: CommandLine, tmp_path: Path, hub: Path, figure: Figure
 ) -> None:

@@ -49,7 +49,7 @@ class Relay:
         self.address = host
         self._token = secrets.token_hex(16)
         self._web_seeds: list[WebSeed] = []
-        self._said: set[int] = set()
+        self._said: set[tuple[str, int]] = set()
         self._ended = threading.Event()
         self._complaints: SimpleQueue[str] = SimpleQueue()
         self._listener: socket.socket | None = None
@@ -131,11 +131,18 @@ class Relay:
 
     def tell(self, web_seed: WebSeed) -> None:
         """Say once why a web seed is left out."""
+        self._say(("left out", web_seed.number), f"The web seed {web_seed.url[:200]} is left out: {web_seed.left_out}")
+
+    def tell_missing(self, web_seed: WebSeed, url: str, status: int) -> None:
+        """Say of the first file that a web seed lacks where it was looked for: the folder may be the wrong one."""
+        self._say(("missing", web_seed.number), f"A web seed has no {url[:300]}: it answered {status}")
+
+    def _say(self, what: tuple[str, int], words: str) -> None:
         with self._lock:
-            first = web_seed.number not in self._said
-            self._said.add(web_seed.number)
+            first = what not in self._said
+            self._said.add(what)
         if first:
-            self._complaints.put(f"The web seed {web_seed.shown} is left out: {web_seed.left_out}")
+            self._complaints.put(words)
 
     def wait(self, seconds: float) -> None:
         """Return after so many seconds, or at the end."""
@@ -228,6 +235,7 @@ class _Connection:
                 web_seed.left_out = web_seed.left_out or str(error)
             except Failed as error:
                 if error.status in MISSING:
+                    self._relay.tell_missing(web_seed, url, error.status)
                     break
                 if self._upstream.closed:
                     return False
