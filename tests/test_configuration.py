@@ -105,7 +105,7 @@ def test_flags_lists_and_limits_of_the_file_are_used(cli: CommandLine, seeder: S
         ("[fetch]\ntimeout = 0", "[fetch] timeout: seconds must be above 0"),
         ("[fetch]\ntimeout = 2026-01-01", "is no string, number, true, false or list of strings"),
         ('[fetch]\ninclude = "x"', "[fetch] include is not a list of strings"),
-        ("[fetch]\nadvertise = ['a:1']", "unknown setting '[fetch] advertise'"),
+        ("[fetch]\nadvertise = ['h:1']", "unknown setting '[fetch] advertise'"),
         ("[fetch]\njson = 1", "[fetch] json is not true or false"),
         ("[fetch.more]\njson = true", "unknown setting '[fetch] more'"),
         ("[fetsh]\njson = true", "unknown setting 'fetsh'"),
@@ -129,6 +129,11 @@ def test_what_the_file_may_not_say_is_one_line_that_names_file_and_key(text: str
     assert str(result.exception).startswith(f"{path}: ")
     assert words in str(result.exception)
     assert "\n" not in str(result.exception)
+
+
+def test_the_variable_that_has_a_wrong_value_is_named(cli: CommandLine) -> None:
+    refused(cli("fetch", NOWHERE, WEIGHTSWARM_TIMEOUT="soon"), 2, "'--timeout' (WEIGHTSWARM_TIMEOUT)")
+    assert "WEIGHTSWARM" not in cli("fetch", NOWHERE, "--timeout", "soon").stderr
 
 
 def test_a_wrong_file_is_a_usage_error_with_a_hint(cli: CommandLine) -> None:

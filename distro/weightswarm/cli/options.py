@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from weightswarm.errors import InvalidInput, without_passwords
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-_RATE_HELP = "A second, as 500k, 2M or 100Mbit."
 TRACKER_SCHEMES = ("udp", "http", "https", "ws", "wss")
 WEB_SEED_SCHEMES = ("http", "https")
 HUB = "hub"
@@ -41,6 +41,12 @@ class EnvOption(click.Option):
             return
         long = next(name for name in self.opts if name.startswith("--"))
         self.envvar = f"WEIGHTSWARM_{long[2:].replace('-', '_').upper()}"
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """The option as it is typed, and the variable where that says what is wrong."""
+        hint = super().get_error_hint(ctx)
+        source = None if ctx is None or self.name is None else ctx.get_parameter_source(self.name)
+        return f"{hint} ({self.envvar})" if source is ParameterSource.ENVIRONMENT else hint
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """What its type completes, else the files or folders that its metavar promises."""
@@ -233,8 +239,10 @@ def network_options(command: F) -> F:
                help="Most connections to peers and web seeds (default: 500, through a proxy 200)."),
         option("--limit-schedule", "schedule", type=WindowType(), multiple=True, metavar="WINDOW",
                help="Other limits at times of the day: '08:00-18:00 2M', 'mon-fri 22:00-06:00 down 5M up 1M'."),
-        option("--download-limit", type=Rate(), default=0, metavar="RATE", help=_RATE_HELP),
-        option("--upload-limit", type=Rate(), default=0, metavar="RATE", help=_RATE_HELP),
+        option("--download-limit", type=Rate(), default=0, metavar="RATE",
+               help="Most that comes in a second, from all together: 500k, 2M or 100Mbit."),
+        option("--upload-limit", type=Rate(), default=0, metavar="RATE",
+               help="Most that goes out a second, to all together: 500k, 2M or 100Mbit."),
         route_options,
         reach_option,
     ):  # fmt: skip
@@ -278,7 +286,7 @@ def urls(option_name: str, given: tuple[str, ...], schemes: tuple[str, ...]) -> 
     for url in given:
         scheme, separator, rest = url.partition("://")
         if scheme.lower() not in schemes or not separator or not rest or not url.isprintable() or " " in url:
-            raise click.UsageError(f"{option_name} {url!r} is no {', '.join(schemes)} URL")
+            raise click.UsageError(f"{option_name} {url!r} is no URL of {', '.join(schemes[:-1])} or {schemes[-1]}")
     return tuple(dict.fromkeys(given))
 
 
