@@ -15,6 +15,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
+from weightswarm.errors import without_passwords
 from weightswarm.reach import Network
 from weightswarm.webseed import MISSING, Failed, Limits, Misbehaved, Upstream, WebSeed, in_folder, is_hub_folder
 
@@ -131,11 +132,12 @@ class Relay:
 
     def tell(self, web_seed: WebSeed) -> None:
         """Say once why a web seed is left out."""
-        self._say(("left out", web_seed.number), f"The web seed {web_seed.url[:200]} is left out: {web_seed.left_out}")
+        self._say(("left out", web_seed.number), f"The web seed {web_seed.shown} is left out: {web_seed.left_out}")
 
     def tell_missing(self, web_seed: WebSeed, url: str, status: int) -> None:
         """Say of the first file that a web seed lacks where it was looked for: the folder may be the wrong one."""
-        self._say(("missing", web_seed.number), f"A web seed has no {url[:300]}: it answered {status}")
+        shown = without_passwords(url)[:300]
+        self._say(("missing", web_seed.number), f"A web seed has no {shown}: it answered {status}")
 
     def _say(self, what: tuple[str, int], words: str) -> None:
         with self._lock:
