@@ -180,6 +180,8 @@ def test_every_option_reads_the_variable_of_its_own_name(name: str) -> None:
             spelled = max(option.opts, key=len).removeprefix("--").replace("-", "_").upper()
             if (name, spelled) == ("publish", "OMS_KEY"):
                 spelled = "OMS_SIGNING_KEY"  # a private key, and a public one for those that check
+            if (name, spelled) == ("man", "OUTPUT"):
+                continue  # the folder for releases that `publish` reads is none for pages
             if option.envvar != f"WEIGHTSWARM_{spelled}":
                 wrong[spelled] = option.envvar
     assert wrong == {}
