@@ -217,7 +217,7 @@ def test_a_seed_behind_a_proxy_gives_to_those_that_it_finds(
     at = f"{world.there.address}:7005"
     with proxy(kind, world.there, tmp_path) as url, leaving(world.here, "eth0", tmp_path / "frames") as frames:
         with world.there.commands():
-            options = ("--network", "lan", "--listen", at, "--cache-dir", "other")
+            options = ("--network", "lan", "--listen", at, "--cache-dir", "theirs")
             fetch = cli.start("fetch", torrent, "--name", "org/other", *options)
         try:
             with world.here.commands():
