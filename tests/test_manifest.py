@@ -39,7 +39,8 @@ GOLDEN_SHA256 = "de54ffd774511d62f8298b2d90456de16c20a546006e72070e491066445244d
 def file_entries(draw: st.DrawFn, path: str) -> FileEntry:
     size = draw(st.sampled_from([0, 1, 16384, 2**48]) | st.integers(0, 2**48))
     sha256 = draw(hex_digits(64)) if size else EMPTY
-    git = hex_digits(40) if size else st.just("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
+    # One content has one name.
+    git = st.just(hashlib.sha1(sha256.encode()).hexdigest() if size else "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
     blob_id = draw(st.none() | st.just(sha256) | git)
     return FileEntry(path, size, sha256, draw(hex_digits(64)) if size else None, blob_id)
 
@@ -167,6 +168,14 @@ def test_an_ordinary_document_is_read() -> None:
 
 
 GOOD = canonical(document(entry("a"), entry("b/c"), description="é"))
+
+
+def test_one_name_for_two_contents_is_refused() -> None:
+    """SHA-1 can be made to collide, and the cache keeps one file under a name."""
+    twins = [entry("a", blob_id="c" * 40), entry("b", blob_id="c" * 40)]
+    assert len(parse_manifest(canonical(document(*twins))).files) == 2
+    other = [twins[0], entry("b", blob_id="c" * 40, sha256="d" * 64)]
+    assert "another sha256" in str(refusal(canonical(document(*other))))
 
 
 @pytest.mark.parametrize(

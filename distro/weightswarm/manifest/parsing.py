@@ -155,6 +155,11 @@ def _files(value: Any) -> tuple[FileEntry, ...]:
     files = tuple(_file(item, index) for index, item in enumerate(value))
     if collision := check_paths_distinct(entry.path for entry in files):
         raise InvalidManifest(collision[1], entry=collision[0])
+    contents: dict[str, str] = {}
+    for entry in files:
+        # The cache would keep one of the two under that name: SHA-1 can be made to collide.
+        if entry.blob_id is not None and contents.setdefault(entry.blob_id, entry.sha256) != entry.sha256:
+            raise InvalidManifest("blob_id is that of another file with another sha256", entry=entry.path)
     return files
 
 
