@@ -134,10 +134,11 @@ def test_a_command_that_is_stopped_while_it_hashes_leaves_no_process_behind(
 
 
 STUCK = """
-import hashlib, sys
+import hashlib, threading
 from weightswarm.cli import signals
 signals.install()
-print("stuck", flush=True)
+# When it is said the main thread has long begun.
+threading.Timer(0.5, print, ["stuck"], {"flush": True}).start()
 hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 """
 

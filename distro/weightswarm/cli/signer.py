@@ -11,7 +11,7 @@ import click
 
 from weightswarm.cli.options import option
 from weightswarm.errors import InvalidInput
-from weightswarm.storage import is_file, read_bounded, user_path
+from weightswarm.storage import read_bounded, user_path
 
 if TYPE_CHECKING:
     from weightswarm.publishing import Signer
@@ -78,7 +78,7 @@ def public_key(text: str) -> PublicKey:
 
     if text.startswith("RW") and len(text) == 56:
         return parse_public_key(text)
-    if not is_file(user_path(text)):
+    if not user_path(text).exists():
         raise InvalidInput(f"{text[:200]} is neither a public key nor a file", hint="a key's line is RW and 54 more")
     return parse_public_key(read_small(text).decode("ascii", "replace"))
 

@@ -56,7 +56,9 @@ class WorkerPool:
         for worker in self._workers:
             worker.close()
         for thread in self._threads:
-            thread.join()
+            # A signal may have come before it was started.
+            if thread.is_alive():
+                thread.join()
 
     def _work(self, lane: int) -> None:
         worker, own = self._workers[lane], self._own[lane]

@@ -276,7 +276,12 @@ class Swarm:
                 if (known := self._torrents.get(status.handle)) is not None:
                     known.refresh(status)
         elif isinstance(alert, lt.session_stats_alert):
+            joined = self._dht_nodes == 0
             self._dht_nodes = alert.values["dht.dht_nodes"]
+            if joined and self._dht_nodes:
+                # What was announced before there was anybody to tell would wait for a quarter of an hour.
+                for torrent in self._torrents.values():
+                    torrent.announce_to_dht()
         elif isinstance(alert, lt.peer_blocked_alert):
             self._take_blocked(alert)
         elif (found := local_peer(alert)) is not None:

@@ -99,6 +99,10 @@ class Torrent:
         for peer in self.given:
             self.handle.connect_peer((peer.host, peer.port))
 
+    def announce_to_dht(self) -> None:
+        """Tell the DHT now; of a private torrent libtorrent tells it nothing."""
+        self.handle.force_dht_announce()
+
     def announce_to(self, chosen: Callable[[str], bool]) -> None:
         """Announce to the trackers that are `chosen` by their URL, before their time."""
         for index, tracker in enumerate(self.handle.trackers()):
