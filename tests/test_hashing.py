@@ -26,6 +26,7 @@ from weightswarm.hashing import (
     hash_tree,
     parse_piece_length,
 )
+from weightswarm.hashing.pool import WorkerPool
 from weightswarm.hashing.workers import LocalWorker, ProcessWorker, Worker
 from weightswarm.metainfo import TorrentVersion, bdecode
 
@@ -436,3 +437,9 @@ def test_closing_a_worker_ends_what_it_does_at_once(tmp_path: Path) -> None:
     thread.join(10)
     assert not thread.is_alive()
     assert [type(error) for error in ended] == [Cancelled]
+
+
+def test_a_pool_whose_threads_a_signal_kept_from_starting_is_closed_all_the_same() -> None:
+    pool = WorkerPool(1)
+    pool._threads = [threading.Thread(target=print)]
+    pool.close()
