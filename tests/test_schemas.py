@@ -28,6 +28,7 @@ BEYOND_MANIFEST = (
     "not in canonical form", r"\d is not an integer$", "device's name", "invisible character", "is listed twice",
     "only in case or Unicode form", "is a file, and a folder of", "folders deep", "a component is longer",
     "path is longer", "lone surrogate", "not a time of the form", "blob_id is a SHA-256 other than sha256",
+    "blob_id is that of another file",
 )  # fmt: skip
 BEYOND_INDEX = (
     "not in canonical form",
