@@ -27,7 +27,7 @@ OWN = "10.78.0.1"
 PEER_PORT, INNER_PORT = 7000, 7001
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hosts() -> Iterator[tuple[Host, Host]]:
     """Two hosts on a bridge, and a second cable between them. By default all goes over the bridge."""
     with network(hosts=2) as (here, there):

@@ -52,9 +52,9 @@ class World:
         return f"{self.there.address}:{PEER_PORT}"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def hosts() -> Iterator[tuple[Host, Host]]:
-    """Two namespaces on one bridge."""
+    """Two namespaces on one bridge, new for each test: what one asked for and did not get the kernel asks for again."""
     with network(hosts=2) as (here, there):
         yield here, there
 
