@@ -10,9 +10,10 @@ import pytest
 from test_pieces_of_files import PIECE, torrent
 from test_staged_verification import SIZES, Staged, settle
 from weightswarm.errors import ContentMismatch
-from weightswarm.fetching import written
 from weightswarm.fetching.written import Holes
 from weightswarm.metainfo import PieceMap, TorrentVersion
+from weightswarm.storage import holes as storage_holes
+from weightswarm.storage import shows_holes
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def staging(tmp_path: Path) -> Path:
     """An empty folder on a file system that tells holes from data."""
     folder = tmp_path / "staging"
     folder.mkdir()
-    if not written._sees_holes(folder):
+    if not shows_holes(folder):
         pytest.skip("NOT TESTED: this file system shows no holes")
     return folder
 
@@ -108,7 +109,7 @@ def test_without_holes_in_the_file_system_nothing_is_watched(
     release: tuple[PieceMap, dict[int, bytes]], staging: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces, data = release
-    monkeypatch.setattr(written, "_has_data", lambda *_span: True)
+    monkeypatch.setattr(storage_holes, "data_spans", lambda file: [(0, os.fstat(file).st_size)])
     holes = Holes(staging, {index: staging / str(index) for index in data}, pieces)
     assert not holes.watch(0, 0.0)
 

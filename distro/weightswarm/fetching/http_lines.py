@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -197,15 +196,3 @@ def open_staged(path: Path, base: Path) -> int:
     """Open a file in staging for writing, created where there is none, without following links below `base`."""
     with OpenFolder.at(path.parent, base) as folder:
         return folder.open_file(path.name, os.O_RDWR | os.O_CREAT)
-
-
-def data_of(descriptor: int) -> list[tuple[int, int]]:
-    """Return where a file has bytes that were written: what lies between are holes."""
-    size, position = os.fstat(descriptor).st_size, 0
-    found = []
-    with suppress(OSError):  # ENXIO: nothing but a hole follows
-        while position < size:
-            begin = os.lseek(descriptor, position, os.SEEK_DATA)
-            position = os.lseek(descriptor, begin, os.SEEK_HOLE)
-            found.append((begin, position))
-    return found

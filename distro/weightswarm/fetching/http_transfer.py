@@ -27,7 +27,7 @@ from weightswarm.errors import (
 )
 from weightswarm.fetching.coverage import Coverage
 from weightswarm.fetching.extents import Extents
-from weightswarm.fetching.http_lines import Arrival, Lines, data_of, open_staged
+from weightswarm.fetching.http_lines import Arrival, Lines, open_staged
 from weightswarm.fetching.patience import Patience
 from weightswarm.fetching.piece_checks import PieceChecks
 from weightswarm.fetching.verification import StagedVerification, mismatch
@@ -35,7 +35,7 @@ from weightswarm.hashing import CALL_BYTES
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo, PieceMap
 from weightswarm.progress import Note, Phase, Progress, Report
-from weightswarm.storage import FileIdentity, free_bytes, is_out_of_space, storage_errors
+from weightswarm.storage import FileIdentity, data_spans, free_bytes, is_out_of_space, storage_errors
 from weightswarm.swarm import NetworkOptions, Sieve
 from weightswarm.verifying import Expectation, Fault, Finding
 from weightswarm.webseed import WebSeed
@@ -163,13 +163,13 @@ class HttpTransfer:
             time.sleep(0.002)
 
     def _prepare(self, index: int) -> list[tuple[int, int]]:
-        path, size = self.files[index], self.metainfo.files[index].size
+        """Make a staged file ready, and return where it has bytes."""
+        path, file = self.files[index], self.metainfo.files[index]
+        self.staging.cut(file.path, file.size)
         with storage_errors(path):
             descriptor = open_staged(path, self.staging.base)
             try:
-                if os.fstat(descriptor).st_size > size:
-                    os.ftruncate(descriptor, size)
-                return data_of(descriptor)
+                return data_spans(descriptor)
             finally:
                 os.close(descriptor)
 

@@ -6,17 +6,13 @@ until it is through, while what comes meanwhile is kept in memory without a boun
 
 from __future__ import annotations
 
-import errno
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from weightswarm.metainfo import PieceMap
-from weightswarm.storage import open_regular
+from weightswarm.storage import first_gap, has_data, open_regular, shows_holes
 
 _PAGE = 4096
-_BLOCK = 16 * 1024
 _SOON_SECONDS = 0.1
 _LATE_SECONDS = 2.0
 _FEW_BYTES = 8 * 1024 * 1024
@@ -35,7 +31,7 @@ class Holes:
         self._pieces = pieces
         self._waiting: dict[int, float] = {}
         self._empty: set[int] = set()
-        if _sees_holes(folder):
+        if shows_holes(folder):
             self._empty = {piece for index in files for piece in pieces.pieces_of(index)}
             for index in files:
                 self._empty -= self._begun(index)
@@ -84,7 +80,7 @@ class Holes:
         try:
             if os.fstat(descriptor).st_size == 0:
                 return unclear
-            return {piece for piece in pieces if _has_data(descriptor, *self._pieces.span(index, piece))} | unclear
+            return {piece for piece in pieces if has_data(descriptor, *self._pieces.span(index, piece))} | unclear
         finally:
             os.close(descriptor)
 
@@ -94,34 +90,9 @@ class Holes:
         except OSError:
             return set()
         try:
-            return {piece for piece in pieces if not _has_hole(descriptor, *self._pieces.span(index, piece))}
+            spans = {piece: self._pieces.span(index, piece) for piece in pieces}
+            return {piece for piece, (begin, end) in spans.items() if first_gap(descriptor, begin) >= end}
+        except OSError:
+            return set()
         finally:
             os.close(descriptor)
-
-
-def _has_data(descriptor: int, start: int, end: int) -> bool:
-    try:
-        return os.lseek(descriptor, start, os.SEEK_DATA) < end
-    except OSError as error:
-        return error.errno != errno.ENXIO
-
-
-def _has_hole(descriptor: int, start: int, end: int) -> bool:
-    try:
-        return os.lseek(descriptor, start, os.SEEK_HOLE) < end
-    except OSError:
-        # It does not reach so far yet.
-        return True
-
-
-def _sees_holes(folder: Path) -> bool:
-    """Try whether a block that is written can be told from the hole around it: not all file systems do."""
-    with suppress(OSError), tempfile.TemporaryFile(dir=folder) as file:
-        descriptor = file.fileno()
-        os.ftruncate(descriptor, 64 * _BLOCK)
-        if _has_data(descriptor, 0, 64 * _BLOCK):
-            return False
-        os.pwrite(descriptor, b"\1" * _BLOCK, 32 * _BLOCK)
-        data = os.lseek(descriptor, 0, os.SEEK_DATA)
-        return (data, os.lseek(descriptor, data, os.SEEK_HOLE)) == (32 * _BLOCK, 33 * _BLOCK)
-    return False

@@ -6,7 +6,6 @@ from weightswarm.storage.files import (
     clone_or_copy,
     clone_range,
     copy_range,
-    first_gap,
     free_bytes,
     is_out_of_space,
     open_regular,
@@ -22,6 +21,7 @@ from weightswarm.storage.folders import (
     remove_tree,
     write_atomically,
 )
+from weightswarm.storage.holes import data_spans, first_gap, has_data, shows_holes
 from weightswarm.storage.locks import hold_lock, hold_lock_if_free
 from weightswarm.storage.paths import is_file, is_folder, looks_like_path, user_path
 
@@ -32,9 +32,11 @@ __all__ = [
     "clone_or_copy",
     "clone_range",
     "copy_range",
+    "data_spans",
     "drop_signature_of_another",
     "first_gap",
     "free_bytes",
+    "has_data",
     "hold_lock",
     "hold_lock_if_free",
     "is_file",
@@ -46,6 +48,7 @@ __all__ = [
     "read_bounded",
     "read_regular",
     "remove_tree",
+    "shows_holes",
     "storage_errors",
     "sync_file_system",
     "user_path",

@@ -167,17 +167,6 @@ def copy_range(source: int, target: int, offset: int, length: int) -> None:
         offset += copied
 
 
-def first_gap(file: int, offset: int) -> int:
-    """Return where an open file lacks bytes first from `offset` on: in a hole, or behind its end. A file system that
-    knows of no holes has them behind the end alone."""
-    try:
-        return os.lseek(file, offset, os.SEEK_HOLE)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return offset
-        raise
-
-
 def free_bytes(folder: Path) -> int:
     """Return what this user may still write to the file system of `folder`, or of its nearest existing parent."""
     while not folder.exists() and folder != folder.parent:
