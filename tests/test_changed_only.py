@@ -26,7 +26,8 @@ from old_client import OldClient
 from running import COMMAND, CommandLine, CommandLineHere, Seeder
 from test_pieces_of_files import torrent
 from weightswarm import PublishOptions, Release
-from weightswarm.fetching import changed
+from weightswarm.fetching import changed, piece_checks
+from weightswarm.fetching.piece_checks import digests_on_disk
 from weightswarm.hashing import Worker, WorkerPool, piece_digests
 from weightswarm.metainfo import TorrentOptions, TorrentVersion, hashed_pieces
 
@@ -463,7 +464,7 @@ def test_a_file_that_shrinks_while_it_is_hashed_is_left(
         os.truncate(snapshot / DATA, 100_000)
         return piece_digests(*arguments, **keywords)
 
-    monkeypatch.setattr(changed, "piece_digests", shrink)
+    monkeypatch.setattr(piece_checks, "piece_digests", shrink)
     with source_of(released(new)) as source:
         fetched = fetch_json(here, source.magnet, "--name", NAME)
     assert contents(Path(fetched["path"])) == contents(new)
@@ -482,7 +483,7 @@ def test_of_an_older_file_without_a_right_piece_a_sample_alone_is_read(
         read.append(length)
         return piece_digests(worker, path, offset, length, *rest, **keywords)
 
-    monkeypatch.setattr(changed, "piece_digests", count)
+    monkeypatch.setattr(piece_checks, "piece_digests", count)
     with source_of(released(new)) as source:
         fetched = fetch_json(here, source.magnet, "--name", NAME)
     assert contents(Path(fetched["path"])) == contents(new)
@@ -648,7 +649,7 @@ def test_every_piece_of_every_layout_hashes_to_what_the_torrent_says(
             with path.open("ab") as file:
                 file.write(b"an older file may be longer")
 
-            digests = pool.submit(partial(changed._digests, path, pieces, pieces.numbers)).result()
+            digests = pool.submit(partial(digests_on_disk, path, pieces, pieces.numbers)).result()
             assert digests == [pieces.digest(number) for number in pieces.numbers]
             covered += pieces.span(pieces.numbers)[1]
     finally:

@@ -26,8 +26,9 @@ from weightswarm.cache import (
 )
 from weightswarm.errors import SourceChanged, StorageFailure
 from weightswarm.fetching.options import Reused
+from weightswarm.fetching.piece_checks import digests_on_disk
 from weightswarm.fetching.plan import PlannedFile, check_space
-from weightswarm.hashing import CALL_BYTES, Worker, WorkerPool, piece_digests
+from weightswarm.hashing import CALL_BYTES, WorkerPool
 from weightswarm.manifest import FileEntry, Manifest
 from weightswarm.metainfo import HashedPieces, Metainfo, hashed_pieces
 from weightswarm.progress import Phase, Progress, Report
@@ -244,7 +245,7 @@ class _Taking:
     def _equal(self, source: Path, pieces: HashedPieces, numbers: list[int]) -> Iterator[range]:
         """Yield the pieces among `numbers` that a file has, as runs, up to where it cannot be read."""
         jobs: list[tuple[range, Future[list[bytes]]]] = [
-            (run, self._pool.submit(partial(_digests, source, pieces, run)))
+            (run, self._pool.submit(partial(digests_on_disk, source, pieces, run)))
             for run in _runs(numbers, max(1, CALL_BYTES // pieces.length))
         ]
         try:
@@ -273,11 +274,6 @@ class _Taking:
     def _count(self, size: int) -> None:
         self._done += size
         self._report(Progress(Phase.COMPARING, self._done, self._total))
-
-
-def _digests(source: Path, pieces: HashedPieces, numbers: range, worker: Worker) -> list[bytes]:
-    pad = pieces.padded and numbers.stop == pieces.numbers.stop
-    return piece_digests(worker, source, *pieces.span(numbers), pieces.length, v2=pieces.v2, pad=pad)
 
 
 def _runs(numbers: list[int], most: int) -> Iterator[range]:

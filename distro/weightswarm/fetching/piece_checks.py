@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weightswarm.errors import SourceChanged
-from weightswarm.hashing import Worker
-from weightswarm.metainfo import Metainfo, PieceMap
+from weightswarm.hashing import Worker, piece_digests
+from weightswarm.metainfo import HashedPieces, Metainfo, PieceMap, hashed_pieces
 
 _Span = tuple[str, int | None, int, int]
+_SHA1 = 20
 
 
 class PieceChecks:
@@ -22,15 +23,17 @@ class PieceChecks:
         self._files = files
         self._map = pieces
         self._length = metainfo.piece_length
-        self._v1 = bool(metainfo.v1_pieces)
-        self._starts = _starts(metainfo) if metainfo.info_hash.v2 is None else []
+        # In v1 torrents files share pieces; in others each piece is one file's.
+        self._packed = metainfo.info_hash.v2 is None
+        self._hashed = {} if self._packed else hashed_pieces(metainfo, set(files))
+        self._starts = _starts(metainfo) if self._packed else []
 
     def known(self, piece: int) -> bool:
         """Tell whether a piece can be checked: its hash is known, and all of its files are wanted."""
         indices = self._map.files_of(piece)
         if any(index not in self._files for index in indices):
             return False
-        return self._metainfo.info_hash.v2 is None or self._v2(piece) is not None or self._v1
+        return self._packed or all(index in self._hashed for index in indices)
 
     def wrong(self, worker: Worker, pieces: Sequence[int]) -> list[int]:
         """Return those of `pieces`, all `known`, that do not hold the torrent's bytes. Raises `StorageFailure`."""
@@ -38,44 +41,16 @@ class PieceChecks:
 
     def _right(self, worker: Worker, piece: int) -> bool:
         try:
-            if self._metainfo.info_hash.v2 is None:
+            if self._packed:
                 (digests,) = worker.call("packed", [(self._spans(piece), self._length)])
-                return bool(digests == [self._v1_digest(piece)])
-            return self._right_in_file(worker, piece)
+                return bool(digests == [self._metainfo.v1_pieces[_SHA1 * piece : _SHA1 * (piece + 1)]])
+            (index,) = self._map.files_of(piece)
+            hashed = self._hashed[index]
+            digests = digests_on_disk(self._files[index], hashed, range(piece, piece + 1), worker)
+            return bool(digests == [hashed.digest(piece)])
         except SourceChanged:
             # Shorter than it must be for this piece.
             return False
-
-    def _right_in_file(self, worker: Worker, piece: int) -> bool:
-        """Check a piece of a v2 or hybrid torrent, which is one file's."""
-        (index,) = self._map.files_of(piece)
-        size = self._metainfo.files[index].size
-        offset = (piece - self._map.pieces_of(index).start) * self._length
-        length = min(self._length, size - offset)
-        # A file within one piece has a root of its own, over its own blocks alone.
-        span: _Span = (os.fspath(self._files[index]), size if size <= self._length else None, offset, length)
-        root = self._v2(piece)
-        # A pad file fills up the v1 piece; the last one of all may be left as it is.
-        filled = (piece + 1) * self._length <= sum(size for _, size in self._metainfo.v1_spans)
-        arguments = (0, span, self._length, False, False, root is None, filled)
-        ((_, roots, digests),) = worker.call("pieces", [arguments])
-        return bool(roots == [root] if root is not None else digests == [self._v1_digest(piece)])
-
-    def _v2(self, piece: int) -> bytes | None:
-        """Return a piece's root by the v2 hashes, None where they are not known."""
-        (index,) = self._map.files_of(piece)
-        file = self._metainfo.files[index]
-        if file.pieces_root is None:
-            return None
-        root = bytes.fromhex(file.pieces_root)
-        if file.size <= self._length:
-            return root
-        number = piece - self._map.pieces_of(index).start
-        layer = self._metainfo.piece_layers.get(root, b"")
-        return layer[32 * number : 32 * number + 32] or None
-
-    def _v1_digest(self, piece: int) -> bytes:
-        return self._metainfo.v1_pieces[20 * piece : 20 * piece + 20]
 
     def _spans(self, piece: int) -> list[_Span]:
         """Return what a piece of a v1 torrent is made of; a pad file has no path."""
@@ -89,6 +64,12 @@ class PieceChecks:
                 path = "" if index is None else os.fspath(self._files[index])
                 spans.append((path, None, first - start, last - first))
         return spans
+
+
+def digests_on_disk(path: Path, pieces: HashedPieces, numbers: range, worker: Worker) -> list[bytes]:
+    """Return what pieces that follow each other in a file hash to. Raises `SourceChanged`, `StorageFailure`."""
+    pad = pieces.padded and numbers.stop == pieces.numbers.stop
+    return piece_digests(worker, path, *pieces.span(numbers), pieces.length, v2=pieces.v2, pad=pad)
 
 
 def _starts(metainfo: Metainfo) -> list[int]:
