@@ -184,7 +184,7 @@ def test_a_web_seed_that_breaks_off_again_and_again_is_left_out(
     finally:
         passing.close()
 
-    assert passing.complaints() == [
+    assert passing.complaints.take() == [
         f"The web seed {server.url('half_a_body')} is left out: 5 times in a row it ended early"
     ]
     assert server.asked["half_a_body"] == 5

@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 
 from weightswarm.dialling import CONNECT_SECONDS, ProxyFailure, ProxyRefusal, Route, Unreachable
 from weightswarm.errors import NetworkFailure
 from weightswarm.reach import Endpoint, Network, check_stranger, connect_to_proxy
+from weightswarm.swarm.complaints import Complaints
 
 MAX_CONNECTIONS = 512
 _PART = 64 * 1024
@@ -53,8 +53,7 @@ class Gateway:
                 f"No connection: {failure}", hint="nothing was asked without it; start it, or name another --proxy"
             ) from None
         self.user, self.password = "weightswarm", secrets.token_hex(16)
-        self._complaints: SimpleQueue[str] = SimpleQueue()
-        self._said: set[str] = set()
+        self.complaints = Complaints(_MOST_SAID)
         self.refusal: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -63,14 +62,6 @@ class Gateway:
         self.address, self.port = listener.getsockname()
         self._thread = threading.Thread(target=self._run, args=(listener,), name="gateway", daemon=True)
         self._thread.start()
-
-    def complaints(self) -> list[str]:
-        """Return what is new to say of the proxy, a sentence each."""
-        said = []
-        with suppress(Empty):
-            while True:
-                said.append(self._complaints.get_nowait())
-        return said
 
     def close(self) -> None:
         """Hang up on both sides."""
@@ -116,7 +107,7 @@ class Gateway:
             if isinstance(failure, ProxyRefusal):
                 self.refusal = str(failure)
             elif isinstance(failure, ProxyFailure):
-                self._complain(str(failure))
+                self.complaints.say(str(failure), f"No connection: {failure}")
             writer.write(_NO_HOST)
             return
         try:
@@ -198,11 +189,6 @@ class Gateway:
                     wanted = next(handshake)
                 else:
                     wanted = handshake.send(await reader.readexactly(wanted))
-
-    def _complain(self, what: str) -> None:
-        if what not in self._said and len(self._said) < _MOST_SAID:
-            self._said.add(what)
-            self._complaints.put(f"No connection: {what}")
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

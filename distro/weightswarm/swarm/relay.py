@@ -12,11 +12,11 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 
 from weightswarm.errors import without_passwords
 from weightswarm.reach import Network
+from weightswarm.swarm.complaints import Complaints
 from weightswarm.webseed import MISSING, Failed, Limits, Misbehaved, Upstream, WebSeed, in_folder, is_hub_folder
 
 MAX_CONNECTIONS = 32
@@ -50,9 +50,8 @@ class Relay:
         self.address = host
         self._token = secrets.token_hex(16)
         self._web_seeds: list[WebSeed] = []
-        self._said: set[tuple[str, int]] = set()
         self._ended = threading.Event()
-        self._complaints: SimpleQueue[str] = SimpleQueue()
+        self.complaints = Complaints()
         self._listener: socket.socket | None = None
         self._open: set[_Connection] = set()
         self._lock = threading.Lock()
@@ -73,14 +72,6 @@ class Relay:
         slash = "/" if path.endswith("/") or not path or is_hub_folder(url) else ""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self._listener.getsockname()[1]}/{self._token}/{number}{slash}"
-
-    def complaints(self) -> list[str]:
-        """Return what is new to say of web seeds, a sentence each."""
-        said = []
-        with suppress(Empty):
-            while True:
-                said.append(self._complaints.get_nowait())
-        return said
 
     def close(self) -> None:
         """Hang up on both sides; threads end by themselves."""
@@ -132,19 +123,13 @@ class Relay:
 
     def tell(self, web_seed: WebSeed) -> None:
         """Say once why a web seed is left out."""
-        self._say(("left out", web_seed.number), f"The web seed {web_seed.shown} is left out: {web_seed.left_out}")
+        words = f"The web seed {web_seed.shown} is left out: {web_seed.left_out}"
+        self.complaints.say(("left out", web_seed.number), words)
 
     def tell_missing(self, web_seed: WebSeed, url: str, status: int) -> None:
         """Say of the first file that a web seed lacks where it was looked for: the folder may be the wrong one."""
         shown = without_passwords(url)[:300]
-        self._say(("missing", web_seed.number), f"A web seed has no {shown}: it answered {status}")
-
-    def _say(self, what: tuple[str, int], words: str) -> None:
-        with self._lock:
-            first = what not in self._said
-            self._said.add(what)
-        if first:
-            self._complaints.put(words)
+        self.complaints.say(("missing", web_seed.number), f"A web seed has no {shown}: it answered {status}")
 
     def wait(self, seconds: float) -> None:
         """Return after so many seconds, or at the end."""

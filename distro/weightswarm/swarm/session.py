@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -14,15 +14,15 @@ import libtorrent as lt
 from weightswarm.errors import NetworkFailure
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
-from weightswarm.reach import Endpoint, is_closed, split_url
 from weightswarm.swarm.alerts import event_of, local_peer
 from weightswarm.swarm.ending import bootstrap_names, ends_at_once, leave, names_in, say_farewell
 from weightswarm.swarm.events import Checked, Event
 from weightswarm.swarm.filtering import AddressFilter
 from weightswarm.swarm.layers import piece_layers
-from weightswarm.swarm.network import TRACKER_SCHEMES, Network, NetworkOptions, Sieve
+from weightswarm.swarm.network import Network, NetworkOptions, Sieve
+from weightswarm.swarm.reaching import Reaching
 from weightswarm.swarm.relay import Relay
-from weightswarm.swarm.resolving import Resolver, literal
+from weightswarm.swarm.resolving import literal
 from weightswarm.swarm.settings import make_session, rate_settings
 from weightswarm.swarm.torrent import Torrent, lay_out, own_files
 
@@ -35,16 +35,6 @@ _ANNOUNCE_SECONDS = 60.0
 _WHOLE_PIECE_SECONDS = 3600
 # libtorrent's torrent_flags::disable_v1_hashes, which its Python module has no name for.
 _V2_HASHES_ALONE = 1 << 25
-
-
-@dataclass(frozen=True, slots=True)
-class _Purpose:
-    """What an address is for; `named` says that the user himself named it."""
-
-    torrent: Torrent | None = None
-    named: bool = False
-    dht: bool = False
-    tracker: bool = False
 
 
 class Swarm:
@@ -60,12 +50,14 @@ class Swarm:
         self._sieve = Sieve(options)
         self._relay = Relay(options.network, options.limits())
         self._gateway = _gateway_to(options, self._relay.address)
-        self._filter = AddressFilter(options.network, self._relay.address, proxied=self._gateway is not None)
-        self._session = make_session(options, self._filter.rules, self._gateway)
+        self._complaints = [each.complaints for each in (self._relay, self._gateway) if each is not None]
+        proxied = self._gateway is not None
+        rules = AddressFilter(options.network, self._relay.address, proxied=proxied)
+        self._session = make_session(options, rules.rules, self._gateway)
         self._rates = options.rates()
         self._peer_id = self._session.get_settings()["peer_fingerprint"].encode()
         self._torrents: dict[lt.torrent_handle, Torrent] = {}
-        self._resolver: Resolver[_Purpose] = Resolver()
+        self._reaching = Reaching(self._session, options, rules, self._torrents, notice, proxied=proxied)
         self._starting: set[lt.torrent_handle] = set()
         self._events: list[Event] = []
         self._next_refresh = 0.0
@@ -73,7 +65,6 @@ class Swarm:
         self._dht_nodes = 0
         self._names = bootstrap_names(self._session)
         self._lonely_since: float | None = None
-        self._said_closed = False
 
     def __enter__(self) -> Self:
         # Through a proxy nobody comes in, and no port is opened.
@@ -89,13 +80,7 @@ class Swarm:
                     )
         if self.options.schedule.windows:
             self._notice(f"By the schedule: {self._rates}.")
-        for host, port in self._own_trackers():
-            self._open_or_ask(PeerAddress(host, port), _Purpose(named=True, tracker=True))
-        for peer in self.options.named_peers:
-            if (address := literal(peer)) is not None:
-                self._open(address.host, named=True)
-        for node in self.options.dht_nodes:
-            self._open_or_ask(node, _Purpose(named=True, dht=True))
+        self._reaching.begin()
         return self
 
     def __exit__(
@@ -112,7 +97,7 @@ class Swarm:
         if not ends_at_once(self._names):
             leave(self._session)
         # The destructor waits for the session's own threads.
-        del self._session
+        del self._session, self._reaching
         if self._gateway is not None:
             self._gateway.close()
 
@@ -237,10 +222,7 @@ class Swarm:
         torrent = Torrent(handle, info_hash, self._peer_id)
         torrent.given.update(literals)
         self._torrents[handle] = torrent
-        if self._gateway is None and self.options.network is not Network.LOOPBACK:
-            for peer in reachable:
-                if literal(peer) is None:
-                    self._resolver.ask([peer], _Purpose(torrent, named=peer in self.options.named_peers))
+        self._reaching.look_up(torrent, reachable)
         return torrent
 
     # --- events --------------------------------------------------------------------------------------------------
@@ -255,14 +237,15 @@ class Swarm:
             self._next_refresh = now + _REFRESH_SECONDS
             self._session.post_torrent_updates(0)
             self._session.post_session_stats()
-            self._use_answers()
+            self._reaching.use_answers()
             self._reach_by_utp(now)
             self._announce_again(now)
             self._keep_to_schedule()
             if self._gateway is not None and self._gateway.refusal is not None:
                 raise NetworkFailure(f"No connection: {self._gateway.refusal}", hint="--proxy takes USER:PASSWORD@HOST")
-            for complaint in (*self._relay.complaints(), *(self._gateway.complaints() if self._gateway else ())):
-                self._notice(complaint)
+            for complaints in self._complaints:
+                for complaint in complaints.take():
+                    self._notice(complaint)
         if not self._events:
             self._session.wait_for_alert(int(timeout * 1000))
         for alert in self._session.pop_alerts():
@@ -283,12 +266,9 @@ class Swarm:
                 for torrent in self._torrents.values():
                     torrent.announce_to_dht()
         elif isinstance(alert, lt.peer_blocked_alert):
-            self._take_blocked(alert)
+            self._reaching.take_blocked(alert)
         elif (found := local_peer(alert)) is not None:
-            # Local discovery is a neighbour's own voice, and its sender's address is no stranger's word. The alert does
-            # not say for which torrent; among several the neighbour, who hears of us too, knows which to dial for.
-            if self._open(found.host, named=False) and len(self._torrents) == 1:
-                next(iter(self._torrents.values())).connect(found)
+            self._reaching.take_neighbour(found)
         elif (event := event_of(alert, self._torrents)) is not None:
             self._events.append(event)
             if isinstance(event, Checked) and event.torrent.handle in self._starting:
@@ -319,60 +299,6 @@ class Swarm:
                 own = own_files(torrent.handle.torrent_file())
                 return piece_layers(metainfo, [trees[index] for index in own]) if trees else None
         return None
-
-    # --- who may be reached --------------------------------------------------------------------------------------
-
-    def _own_trackers(self) -> list[Endpoint]:
-        found = (split_url(url, TRACKER_SCHEMES) for url in self.options.trackers)
-        return [each[1] for each in found if each is not None]
-
-    def _open_or_ask(self, host: PeerAddress, purpose: _Purpose) -> None:
-        if (address := literal(host)) is not None:
-            self._use(address, purpose)
-        elif self._gateway is None and self.options.network is not Network.LOOPBACK:
-            self._resolver.ask([host], purpose)
-
-    def _use_answers(self) -> None:
-        for address, purpose in self._resolver.answers():
-            self._use(address, purpose)
-
-    def _use(self, address: PeerAddress, purpose: _Purpose) -> None:
-        if purpose.named:
-            self._open(address.host, named=True)
-        if purpose.dht:
-            self._session.add_dht_node((address.host, address.port))
-        elif purpose.tracker:
-            # It may have been asked, and refused, before its address was known to be the user's own choice.
-            for handle in self._torrents if is_closed(address.host, self.options.network) else ():
-                handle.force_reannounce()
-        elif purpose.torrent is not None and purpose.torrent.handle in self._torrents:
-            if not purpose.named and is_closed(address.host, self.options.network):
-                self._say_once(f"{address} is not dialled")
-            else:
-                purpose.torrent.connect(address)
-
-    def _open(self, host: str, *, named: bool) -> bool:
-        opened = self._filter.open(host, named=named)
-        if opened:
-            self._session.set_ip_filter(self._filter.rules)
-        return opened
-
-    def _take_blocked(self, alert: lt.peer_blocked_alert) -> None:
-        host, port = alert.endpoint
-        if not alert.handle.is_valid():
-            # Somebody near came to us: he may, from his next try on. Who only was heard of may not be dialled.
-            self._open(host, named=False)
-        else:
-            self._say_once(f"{PeerAddress(host, port)} is not dialled")
-
-    def _say_once(self, what: str) -> None:
-        if not self._said_closed:
-            self._said_closed = True
-            level = self.options.network.value
-            self._notice(
-                f"Peers that others name at closed addresses or ports are left alone at --network {level}: {what}"
-                " (--peer dials one that you know)"
-            )
 
     def _reach_by_utp(self, now: float) -> None:
         """Allow outgoing uTP when peers are known and TCP has reached none of them for a while."""
