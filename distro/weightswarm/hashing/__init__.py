@@ -1,7 +1,7 @@
 """Hashing: one read of the data gives SHA-256, v1 pieces and v2 merkle roots, on all cores."""
 
 from weightswarm.hashing.digests import FileDigests, digest_file, usable_cores
-from weightswarm.hashing.merkle import BLOCK, ZERO_HASH, layer_root, merkle_root, piece_layer
+from weightswarm.hashing.merkle import BLOCK, DIGEST, layer_root, piece_layer
 from weightswarm.hashing.parts import BATCH_FILES, CALL_BYTES, FilePart, extend_digests, piece_digests
 from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
 from weightswarm.hashing.planning import FileHashes, TreeHashes, V1Layout
@@ -13,8 +13,8 @@ __all__ = [
     "BATCH_FILES",
     "BLOCK",
     "CALL_BYTES",
+    "DIGEST",
     "MAX_PIECE_LENGTH",
-    "ZERO_HASH",
     "FileDigests",
     "FileHashes",
     "FilePart",
@@ -27,7 +27,6 @@ __all__ = [
     "extend_digests",
     "hash_tree",
     "layer_root",
-    "merkle_root",
     "parse_piece_length",
     "piece_digests",
     "piece_layer",

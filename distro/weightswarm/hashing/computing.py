@@ -6,11 +6,11 @@ A span is `(path, size, offset, length)` in bytes; a `size` of None allows any f
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 
-from weightswarm.hashing.merkle import BLOCK, merkle_root, piece_layer
+from weightswarm.hashing.merkle import BLOCK, file_root, piece_layer
+from weightswarm.hashing.sha import Sha1, Sha256, leaves, update_two
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     Fields = tuple[str, int | None, int, int]
     Inode = tuple[int, int]
     Read = Callable[[Fields, Callable[[memoryview], None]], Inode]
+    # The file's number, the span, whether it is the file's last, and its size where its git blob's SHA-1 is wanted.
+    Part = tuple[int, Fields, bool, int | None]
+    # The file's inode and, after its last part, its SHA-256, git SHA-1 and first bytes.
+    Extended = tuple[Inode, bytes | None, bytes | None, bytes]
 
-# Small enough to stay in a core's own cache while it is hashed in several ways.
+# Small enough to stay in a core's own cache while it is hashed in two ways, one after the other.
 _SLICE = 256 * 1024
 _HEAD = 512
 _AHEAD = 32 * 1024 * 1024
@@ -34,66 +38,82 @@ class Unreadable(Exception):
     """A file cannot be read: `path`, `why`."""
 
 
+class _Running:
+    """What is kept of a file between its spans."""
+
+    __slots__ = ("git", "head", "sha256")
+
+    def __init__(self, git_blob_size: int | None) -> None:
+        self.sha256 = Sha256()
+        self.git: Sha1 | None = None
+        self.head = b""
+        if git_blob_size is not None:
+            self.git = Sha1()
+            self.git.update(b"blob %d\0" % git_blob_size)
+
+    def update(self, data: memoryview) -> None:
+        if self.git is None:
+            self.sha256.update(data)
+            return
+        for start in range(0, len(data), _SLICE):
+            with data[start : start + _SLICE] as part:
+                self.sha256.update(part)
+                self.git.update(part)
+
+
 class Computing:
     """Runs jobs one after another. `read` hands the bytes of a span to a function and returns the file's inode,
     its device first."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._running: dict[int, list[hashlib._Hash]] = {}
-        self._heads: dict[int, bytes] = {}
+        self._running: dict[int, _Running] = {}
 
-    def run(
-        self, file: int, span: Fields, last: bool, git_blob_size: int | None
-    ) -> tuple[Inode, bytes | None, bytes | None, bytes]:
-        """Extend a file's digests by a span; return its inode and, after the `last` span, its SHA-256 and git SHA-1.
+    def run(self, parts: Sequence[Part]) -> list[Extended]:
+        """Extend files' digests by a span each. Raises `Changed`, `Unreadable`.
 
-        Of a file whose size is told its first bytes come as well: who looks at them need not open it again.
-        `git_blob_size` in bytes asks for the git blob SHA-1. Raises `Changed`, `Unreadable`.
+        The first bytes come of a file whose size is told: who looks at them need not open it again.
         """
-        running = self._begin(file, git_blob_size)
-
-        def update(data: memoryview) -> None:
-            if span[1] is not None and span[2] == 0:
-                self._heads[file] = bytes(data[:_HEAD])
-            for start in range(0, len(data), _SLICE):
-                with data[start : start + _SLICE] as part:
-                    for digest in running:
-                        digest.update(part)
-
-        inode = self._read(span, update)
-        if not last:
-            return inode, None, None, b""
-        digests = [digest.digest() for digest in self._running.pop(file)]
-        return inode, digests[0], digests[1] if len(digests) > 1 else None, self._heads.pop(file, b"")
+        extended: list[Extended] = []
+        while len(extended) < len(parts):
+            a, *others = parts[len(extended) : len(extended) + 2]
+            if others and a[3] is None and others[0][3] is None and a[0] != others[0][0]:
+                extended += self._extend_two(a, others[0])
+            else:
+                extended.append(self._extend(a))
+        return extended
 
     def pieces(
         self, file: int, span: Fields, piece_length: int, in_order: bool, last: bool, v1: bool, fill: bool
-    ) -> tuple[bytes | None, list[bytes], list[bytes]]:
+    ) -> tuple[bytes | None, bytes, list[bytes]]:
         """Hash the pieces of a span that starts at a piece's boundary, and with `in_order` extend the file's SHA-256.
 
         Return that SHA-256 (after the `last` span), the piece roots (or the one root of a file no longer than a
         piece) and with `v1` the SHA-1 pieces, the last of which `fill` fills up with zeros. Raises as `run` does.
         """
-        running = self._begin(file, None)[0] if in_order else None
-        leaves: list[bytes] = []
+        running = self._begin(file, None).sha256 if in_order else None
+        blocks: list[bytes] = []
         sha1s: list[bytes] = []
 
         def hash_pieces(data: memoryview) -> None:
             for start in range(0, len(data), piece_length):
                 with data[start : start + piece_length] as piece:
-                    _hash_piece(piece, running, leaves, sha1s if v1 else None, piece_length if fill else 0)
+                    sha1 = Sha1() if v1 else None
+                    blocks.append(leaves(piece, running, sha1))
+                    if sha1 is not None:
+                        if fill and len(piece) < piece_length:
+                            sha1.update(bytes(piece_length - len(piece)))
+                        sha1s.append(sha1.digest())
 
         self._read(span, hash_pieces)
         sha256 = None
         if running is not None and last:
             sha256 = running.digest()
             del self._running[file]
-        _, size, _, _ = span
-        if size is not None and size <= piece_length:
-            # A file within one piece has a tree of just its own blocks (BEP 52).
-            return sha256, [merkle_root(leaves, 1 << (len(leaves) - 1).bit_length())] if leaves else [], sha1s
-        return sha256, piece_layer(leaves, piece_length // BLOCK), sha1s
+        _, size, _, length = span
+        if size is None or size > piece_length:
+            return sha256, piece_layer(b"".join(blocks), piece_length // BLOCK), sha1s
+        return sha256, file_root(blocks[0]) if length else b"", sha1s
 
     def packed(self, spans: Sequence[Fields], piece_length: int) -> list[bytes]:
         """Return the SHA-1 of each piece of spans laid end to end, starting at a piece's boundary.
@@ -101,7 +121,7 @@ class Computing:
         A span without a path is as many zeros: what a pad file stands for (BEP 47).
         """
         pieces: list[bytes] = []
-        running, filled = hashlib.sha1(usedforsecurity=False), 0
+        running, filled = Sha1(), 0
 
         def cut(data: memoryview) -> None:
             nonlocal running, filled
@@ -113,7 +133,7 @@ class Computing:
                     done += len(part)
                 if filled == piece_length:
                     pieces.append(running.digest())
-                    running, filled = hashlib.sha1(usedforsecurity=False), 0
+                    running, filled = Sha1(), 0
 
         for span in spans:
             if span[0]:
@@ -125,30 +145,48 @@ class Computing:
             pieces.append(running.digest())
         return pieces
 
-    def _begin(self, file: int, git_blob_size: int | None) -> list[hashlib._Hash]:
+    def _extend(self, part: Part) -> Extended:
+        number, span, *_ = part
+        running = self._begin(number, part[3])
+
+        def use(data: memoryview) -> None:
+            _keep_head(running, span, data)
+            running.update(data)
+
+        return self._extended(part, self._read(span, use))
+
+    def _extend_two(self, a: Part, b: Part) -> list[Extended]:
+        """Extend two files at once: in the time of one, where the processor can."""
+        first, second = self._begin(a[0], None), self._begin(b[0], None)
+        inodes: list[Inode] = []
+
+        def use_first(data: memoryview) -> None:
+            def use_second(other: memoryview) -> None:
+                _keep_head(first, a[1], data)
+                _keep_head(second, b[1], other)
+                update_two(first.sha256, data, second.sha256, other)
+
+            inodes.append(self._read(b[1], use_second))
+
+        inodes.append(self._read(a[1], use_first))
+        return [self._extended(a, inodes[1]), self._extended(b, inodes[0])]
+
+    def _begin(self, file: int, git_blob_size: int | None) -> _Running:
         if file not in self._running:
-            self._running[file] = [hashlib.sha256()]
-            if git_blob_size is not None:
-                self._running[file].append(hashlib.sha1(b"blob %d\0" % git_blob_size, usedforsecurity=False))
+            self._running[file] = _Running(git_blob_size)
         return self._running[file]
 
+    def _extended(self, part: Part, inode: Inode) -> Extended:
+        number, _, last, _ = part
+        if not last:
+            return inode, None, None, b""
+        done = self._running.pop(number)
+        return inode, done.sha256.digest(), None if done.git is None else done.git.digest(), done.head
 
-def _hash_piece(
-    piece: memoryview, running: hashlib._Hash | None, leaves: list[bytes], sha1s: list[bytes] | None, fill_to: int
-) -> None:
-    sha1 = None if sha1s is None else hashlib.sha1(usedforsecurity=False)
-    sha256 = hashlib.sha256
-    for start in range(0, len(piece), _SLICE):
-        with piece[start : start + _SLICE] as part:
-            leaves += [sha256(part[i : i + BLOCK]).digest() for i in range(0, len(part), BLOCK)]
-            if sha1 is not None:
-                sha1.update(part)
-            if running is not None:
-                running.update(part)
-    if sha1 is not None and sha1s is not None:
-        if len(piece) < fill_to:
-            sha1.update(bytes(fill_to - len(piece)))
-        sha1s.append(sha1.digest())
+
+def _keep_head(running: _Running, span: Fields, data: memoryview) -> None:
+    if span[1] is not None and span[2] == 0:
+        running.head = bytes(data[:_HEAD])
 
 
 def copied(span: Fields, use: Callable[[memoryview], None]) -> Inode:

@@ -1,16 +1,17 @@
-"""BEP 52's merkle trees: SHA-256 over 16 KiB blocks, padded with zero leaves to a power of two."""
+"""BEP 52's merkle trees: SHA-256 over 16 KiB blocks, padded with zero leaves to a power of two.
+
+Hashes are 32 bytes each; many are laid end to end.
+"""
 
 from __future__ import annotations
 
 from hashlib import sha256
 
-# Hash processes import this: what they do not need costs them their start (see `computing`).
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from weightswarm.hashing.sha import tree_root
 
 BLOCK = 16 * 1024
-ZERO_HASH = bytes(32)
+DIGEST = 32
+ZERO_HASH = bytes(DIGEST)
 
 _zero_roots = [ZERO_HASH]
 
@@ -23,26 +24,20 @@ def zero_root(leaves: int) -> bytes:
     return _zero_roots[height]
 
 
-def merkle_root(hashes: Sequence[bytes], width: int, filler: bytes = ZERO_HASH) -> bytes:
-    """Return the root over `hashes` (32 bytes each), padded with `filler` to `width`, a power of two."""
-    level = list(hashes)
-    while width > 1:
-        if len(level) % 2:
-            level.append(filler)
-        level = [sha256(level[i] + level[i + 1]).digest() for i in range(0, len(level), 2)]
-        filler = sha256(filler + filler).digest()
-        width //= 2
-    return level[0] if level else filler
+def file_root(leaves: bytes) -> bytes:
+    """Return the `pieces root` of a file no longer than a piece: the tree of just its own blocks, one at least."""
+    return tree_root(leaves, 1 << (len(leaves) // DIGEST - 1).bit_length(), ZERO_HASH)
 
 
-def piece_layer(leaves: Sequence[bytes], blocks_per_piece: int) -> list[bytes]:
+def piece_layer(leaves: bytes, blocks_per_piece: int) -> bytes:
     """Return the subtree root of each piece, given the block hashes from a piece's boundary on."""
-    return [
-        merkle_root(leaves[i : i + blocks_per_piece], blocks_per_piece) for i in range(0, len(leaves), blocks_per_piece)
-    ]
+    size = DIGEST * blocks_per_piece
+    if size == DIGEST:
+        return leaves
+    roots = [tree_root(leaves[i : i + size], blocks_per_piece, ZERO_HASH) for i in range(0, len(leaves), size)]
+    return b"".join(roots)
 
 
-def layer_root(layer: Sequence[bytes], blocks_per_piece: int) -> bytes:
+def layer_root(layer: bytes, blocks_per_piece: int) -> bytes:
     """Return the `pieces root` of a file longer than one piece from its piece layer (BEP 52)."""
-    width = 1 << (len(layer) - 1).bit_length()
-    return merkle_root(layer, width, zero_root(blocks_per_piece))
+    return tree_root(layer, 1 << (len(layer) // DIGEST - 1).bit_length(), zero_root(blocks_per_piece))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.hashing.digests import FileDigests
+from weightswarm.hashing.merkle import DIGEST
 from weightswarm.hashing.workers import Worker
 
 CALL_BYTES = 16 * 1024 * 1024
@@ -35,7 +36,7 @@ def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[tupl
 
     Raises `SourceChanged`, `StorageFailure`.
     """
-    calls = [
+    spans = [
         (
             part.number,
             (os.fspath(part.path), part.size if part.whole else None, part.offset, part.length),
@@ -44,9 +45,10 @@ def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[tupl
         )
         for part in parts
     ]
+    extended = worker.call("run", [(spans,)])[0]
     return [
         (inode, None if sha256 is None else FileDigests.of(part.size, sha256, git_sha1, head))
-        for part, (inode, sha256, git_sha1, head) in zip(parts, worker.call("run", calls), strict=True)
+        for part, (inode, sha256, git_sha1, head) in zip(parts, extended, strict=True)
     ]
 
 
@@ -60,7 +62,9 @@ def piece_digests(
     span = (os.fspath(path), None, offset, length)
     if v2 or (pad and length < piece_length):
         _, roots, sha1s = worker.call("pieces", [(0, span, piece_length, False, False, not v2, pad)])[0]
-        digests: list[bytes] = roots if v2 else sha1s
+        if v2:
+            return [roots[i : i + DIGEST] for i in range(0, len(roots), DIGEST)]
+        digests: list[bytes] = sha1s
         return digests
     whole = length // piece_length * piece_length if pad else length
     digests = worker.call("packed", [([(span[0], None, offset, whole)], piece_length)])[0]

@@ -63,7 +63,7 @@ class File:
     next: int = 0
     taken: set[int] = field(default_factory=set)
     sha256: bytes = b""
-    layers: dict[int, list[bytes]] = field(default_factory=dict)
+    layers: dict[int, bytes] = field(default_factory=dict)
     v1: dict[int, list[bytes]] = field(default_factory=dict)
 
 
@@ -121,7 +121,7 @@ class Plan:
             if task.method == "packed":
                 self.packed_done.append((index, result))
             elif task.method == "run":
-                file.sha256 = result[1] or file.sha256
+                file.sha256 = result[0][1] or file.sha256
             else:
                 sha256, file.layers[index], file.v1[index] = result
                 file.sha256 = sha256 or file.sha256
@@ -131,13 +131,13 @@ class Plan:
         v1 = [digest for _, digests in sorted(self.packed_done) for digest in digests]
         files = []
         for file in self.files:
-            layer = [h for index in sorted(file.layers) for h in file.layers[index]]
+            layer = b"".join(file.layers[index] for index in sorted(file.layers))
             v1 += [h for index in sorted(file.v1) for h in file.v1[index]]
             if file.size > self.piece_length:
                 root = layer_root(layer, self.piece_length // BLOCK)
-                files.append(FileHashes(file.size, file.sha256, root, b"".join(layer)))
+                files.append(FileHashes(file.size, file.sha256, root, layer))
             else:
-                files.append(FileHashes(file.size, file.sha256, layer[0] if layer else None, b""))
+                files.append(FileHashes(file.size, file.sha256, layer or None, b""))
         return TreeHashes(self.piece_length, tuple(files), b"".join(v1))
 
     def _own_chunk(self, worker: int, file: File) -> Task:
@@ -148,7 +148,7 @@ class Plan:
             del self.owned[worker]
         span = self._span(file, index)
         if index in file.taken:
-            return Task("run", [(file.number, span, last, None)], [(file, index)], span[3])
+            return Task("run", [([(file.number, span, last, None)],)], [(file, index)], span[3])
         return Task("pieces", [self._pieces(file, index, in_order=True)], [(file, index)], span[3])
 
     def _batch(self) -> Task:

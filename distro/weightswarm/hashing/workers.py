@@ -156,7 +156,10 @@ def _let_go(process: subprocess.Popen[bytes]) -> None:
 
 def _died(method: str, calls: Sequence[tuple[Any, ...]]) -> Exception:
     """Say why a child is gone: most likely a file shrank under its mapping."""
-    spans = [span for call in calls for span in call[0]] if method == "packed" else [call[1] for call in calls]
+    if method == "run":
+        spans = [part[1] for call in calls for part in call[0]]
+    else:
+        spans = [span for call in calls for span in call[0]] if method == "packed" else [call[1] for call in calls]
     for path, size, offset, length in spans:
         expected = offset + length if size is None else size
         try:

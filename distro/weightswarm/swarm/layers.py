@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weightswarm.hashing import BLOCK, layer_root, piece_layer
+from weightswarm.hashing import BLOCK, DIGEST, layer_root, piece_layer
 from weightswarm.metainfo import Metainfo
-
-_HASH = 32
 
 
 def piece_layers(metainfo: Metainfo, trees: Sequence[dict[bytes, Any]]) -> dict[bytes, bytes] | None:
@@ -30,11 +28,11 @@ def piece_layers(metainfo: Metainfo, trees: Sequence[dict[bytes, Any]]) -> dict[
         tree = trees[file.index]
         layer = _layer(-(-file.size // BLOCK), blocks_per_piece, tree.get(b"hashes", b""), tree.get(b"mask", b""))
         if layer is not None and layer_root(layer, blocks_per_piece) == root:
-            layers[root] = b"".join(layer)
+            layers[root] = layer
     return layers if layers.keys() == wanted else None
 
 
-def _layer(blocks: int, blocks_per_piece: int, hashes: bytes, mask: bytes) -> list[bytes] | None:
+def _layer(blocks: int, blocks_per_piece: int, hashes: bytes, mask: bytes) -> bytes | None:
     """Read a file's piece layer off its sparse tree: `mask` has a bit for each node, breadth first, that is in
     `hashes`. libtorrent keeps the piece layer until it knows every block, then the blocks alone."""
     leaves = 1 << (blocks - 1).bit_length()
@@ -46,7 +44,7 @@ def _layer(blocks: int, blocks_per_piece: int, hashes: bytes, mask: bytes) -> li
     return None if row is None else piece_layer(row, blocks_per_piece)
 
 
-def _row(first: int, count: int, hashes: bytes, mask: bytes) -> list[bytes] | None:
+def _row(first: int, count: int, hashes: bytes, mask: bytes) -> bytes | None:
     """Return `count` nodes from the node `first` on; None when one of them is missing."""
     bits = int.from_bytes(mask, "big")
     width = len(mask) * 8
@@ -54,6 +52,5 @@ def _row(first: int, count: int, hashes: bytes, mask: bytes) -> list[bytes] | No
     if wanted.bit_count() != count:
         return None
     before = (bits >> (width - first)).bit_count()
-    start = before * _HASH
-    row = [hashes[i : i + _HASH] for i in range(start, start + count * _HASH, _HASH)]
-    return row if row and len(row[-1]) == _HASH else None
+    row = hashes[before * DIGEST : (before + count) * DIGEST]
+    return row if row and len(row) == count * DIGEST else None
