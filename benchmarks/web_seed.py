@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bench import NAME, Bench
@@ -102,10 +103,7 @@ class _Works:
 
     def all(self) -> dict[str, Callable[[], Run]]:
         """Return the works by their names."""
-        ours: dict[str, Callable[[], Run]] = {
-            number: lambda options=options: self.fetch(*options)  # type: ignore[misc]
-            for number, (_, options) in _WORKS.items()
-        }
+        ours = {number: partial(self.fetch, *options) for number, (_, options) in _WORKS.items()}
         return {**ours, "curl": self.curl}
 
     def clear(self) -> None:

@@ -10,9 +10,7 @@ from weightswarm.cache import ModelCache, cache_root
 from weightswarm.dialling import DIRECT, Route
 from weightswarm.progress import Note, Report, silent
 from weightswarm.reach import Network
-from weightswarm.registry import (
-    is_url,
-)
+from weightswarm.registry import is_url
 from weightswarm.storage import user_path
 
 # Each function loads its own workflow: who publishes or verifies does not wait for the swarm engine.
@@ -37,17 +35,10 @@ def fetch(
 
     `trust_store` is a file with pinned keys, the user's own unless another is named.
     """
-    from weightswarm.fetching import FetchOptions, FetchResult, fetch_source
+    from weightswarm.fetching import FetchPlan
 
-    result = fetch_source(
-        source,
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report, _route(options)),
-        options=options or FetchOptions(),
-        trust_store=_store(trust_store),
-        report=report,
-    )
-    assert isinstance(result, FetchResult)
+    result = _fetch(source, cache_dir, registries, options, trust_store, report, dry_run=False)
+    assert not isinstance(result, FetchPlan)
     return result
 
 
@@ -61,18 +52,10 @@ def plan_fetch(
     report: Report = silent,
 ) -> FetchPlan:
     """Return what `fetch` would download, reuse and keep; asks the swarm for metadata only."""
-    from weightswarm.fetching import FetchOptions, FetchPlan, fetch_source
+    from weightswarm.fetching import FetchResult
 
-    plan = fetch_source(
-        source,
-        cache=ModelCache(cache_root(cache_dir)),
-        registries=all_registries(registries, _reach(options), report, _route(options)),
-        options=options or FetchOptions(),
-        trust_store=_store(trust_store),
-        dry_run=True,
-        report=report,
-    )
-    assert isinstance(plan, FetchPlan)
+    plan = _fetch(source, cache_dir, registries, options, trust_store, report, dry_run=True)
+    assert not isinstance(plan, FetchResult)
     return plan
 
 
@@ -159,6 +142,29 @@ def export(
         report=report,
     )
     return Exported(looked, bool(looked.name and store.pins().for_name(looked.name)))
+
+
+def _fetch(
+    source: str,
+    cache_dir: PathLike | None,
+    registries: Iterable[PathLike],
+    options: FetchOptions | None,
+    trust_store: PathLike | None,
+    report: Report,
+    *,
+    dry_run: bool,
+) -> FetchResult | FetchPlan:
+    from weightswarm.fetching import FetchOptions, fetch_source
+
+    return fetch_source(
+        source,
+        cache=ModelCache(cache_root(cache_dir)),
+        registries=all_registries(registries, _reach(options), report, _route(options)),
+        options=options or FetchOptions(),
+        trust_store=_store(trust_store),
+        dry_run=dry_run,
+        report=report,
+    )
 
 
 def _reach(options: FetchOptions | VerifyOptions | None) -> Network:
