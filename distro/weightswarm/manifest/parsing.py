@@ -25,6 +25,7 @@ MAX_VALUES = 5 * MAX_FILES + 100
 # Possessive, and closed by the end too: one look at each byte, whatever stands there.
 _STRING_OR_VALUE = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[,\[]', re.DOTALL)
 _QUOTE = ord('"')
+_ENTRY_KEYS = frozenset({"path", "size", "sha256", "pieces_root", "blob_id"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
@@ -171,8 +172,8 @@ def _file(item: Any, index: int) -> FileEntry:
         raise InvalidManifest("has no path", entry=f"files[{index}]")
     if reason := check_path(path):
         raise InvalidManifest(reason, entry=path)
-    if unknown := item.keys() - {"path", "size", "sha256", "pieces_root", "blob_id"}:
-        raise InvalidManifest(f"unknown key {min(unknown)[:80]!r}", entry=path)
+    if not item.keys() <= _ENTRY_KEYS:
+        raise InvalidManifest(f"unknown key {min(item.keys() - _ENTRY_KEYS)[:80]!r}", entry=path)
     size = item.get("size")
     if type(size) is not int or not 0 <= size <= MAX_FILE_SIZE:
         raise InvalidManifest("size is not an integer from 0 to 2^48", entry=path)
@@ -181,7 +182,7 @@ def _file(item: Any, index: int) -> FileEntry:
         size=size,
         sha256=_digest(item, "sha256", _SHA256) or "",
         pieces_root=_digest(item, "pieces_root", _SHA256),
-        blob_id=_blob_id(item),
+        blob_id=_blob_id(item) if "blob_id" in item else None,
     )
     if not entry.sha256:
         raise InvalidManifest("has no sha256", entry=path)

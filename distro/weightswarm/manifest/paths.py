@@ -65,7 +65,10 @@ def _check_path(path: str) -> str | None:
     components = path.split("/")
     if len(components) > MAX_DEPTH:
         return f"the path is more than {MAX_DEPTH} folders deep"
-    return next((reason for c in components if (reason := _check_component(c))), None)
+    for component in components:
+        if reason := _check_component(component):
+            return reason
+    return None
 
 
 def _check_component(name: str) -> str | None:

@@ -25,7 +25,7 @@ def bencode(value: Any) -> bytes:
 
 def _encode(value: Any, parts: list[bytes]) -> None:
     if isinstance(value, bytes):
-        parts += (b"%d:" % len(value), value)
+        parts.append(b"%d:%b" % (len(value), value))
     elif isinstance(value, int):
         parts.append(b"i%de" % value)
     elif isinstance(value, list):

@@ -6,7 +6,6 @@ Names are UTF-8, as BEP 3 has them. Older v1 makers wrote their system's own byt
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -75,17 +74,21 @@ def read_name(info: dict[bytes, Any], codec: str | None) -> str:
     return name
 
 
+Spans = tuple[tuple[int | None, int], ...]
+"""What v1 pieces cover, in order: the index of a file, None for a pad file, and a size."""
+
+
 def read_files(
     info: dict[bytes, Any], name: str, codec: str | None, *, has_v1: bool, has_v2: bool
-) -> tuple[TorrentFile, ...]:
-    """Return the files but pad files, in the torrent's order.
+) -> tuple[tuple[TorrentFile, ...], Spans]:
+    """Return the files but pad files, in the torrent's order, and what its v1 pieces cover.
 
     Raises `InvalidMetainfo`: for paths that a release may not hold, sizes and counts out of bounds, v1 and v2 lists
     that differ.
     """
     v2 = list(_bounded(_tree_entries(info.get(b"file tree")))) if has_v2 else []
-    listed = (entry for entry in _v1_entries(info, name, codec) if not entry[2])
-    v1 = [(path, size) for path, size, _ in _bounded(listed)] if has_v1 else []
+    spans: list[tuple[int | None, int]] = []
+    v1 = [(path, size) for path, size, _ in _bounded(_v1_entries(info, name, codec, spans))] if has_v1 else []
     if has_v1 and has_v2 and v1 != [(path, size) for path, size, _ in v2]:
         raise InvalidMetainfo("its v1 and v2 file lists differ")
     entries = v2 if has_v2 else [(path, size, None) for path, size in v1]
@@ -100,7 +103,8 @@ def read_files(
         raise InvalidMetainfo(f"{collision[0][:200]!r} {collision[1]}")
     if sum(size for _, size, _ in entries) > MAX_TOTAL_SIZE:
         raise InvalidMetainfo("its files are larger than 2^50 bytes together")
-    return tuple(TorrentFile(i, path, size, root) for i, (path, size, root) in enumerate(entries))
+    files = tuple(TorrentFile(i, path, size, root) for i, (path, size, root) in enumerate(entries))
+    return files, tuple(spans)
 
 
 def _bounded(entries: Iterator[tuple[str, int, _T]]) -> Iterator[tuple[str, int, _T]]:
@@ -115,41 +119,47 @@ def _bounded(entries: Iterator[tuple[str, int, _T]]) -> Iterator[tuple[str, int,
         yield entry
 
 
-def v1_spans(info: dict[bytes, Any], name: str, codec: str | None) -> tuple[tuple[int | None, int], ...]:
-    """Return what v1 pieces cover, in order: the index of a file, None for a pad file, and a size."""
-    counter = itertools.count()
-    return tuple((None if pad else next(counter), size) for _, size, pad in _v1_entries(info, name, codec))
-
-
-def _v1_entries(info: dict[bytes, Any], name: str, codec: str | None) -> Iterator[tuple[str, int, bool]]:
-    """Yield path, size and whether it is a pad file (BEP 47), in the order of the v1 list."""
+def _v1_entries(
+    info: dict[bytes, Any], name: str, codec: str | None, spans: list[tuple[int | None, int]]
+) -> Iterator[tuple[str, int, None]]:
+    """Yield path and size in the order of the v1 list, and append to `spans` what is there, pad files (BEP 47) too."""
     if b"files" not in info:
-        yield name, _size(info.get(b"length"), name), False
+        size = _size(info.get(b"length"), name)
+        spans.append((0, size))
+        yield name, size, None
         return
     if not isinstance(info[b"files"], list):
         raise InvalidMetainfo("its v1 file list is not a list")
     if len(info[b"files"]) > 2 * MAX_FILES:  # a pad file after each
         raise InvalidMetainfo(f"it has more than {MAX_FILES:,} files")
+    count = 0
     for item in info[b"files"]:
         if not isinstance(item, dict):
             raise InvalidMetainfo("a v1 file entry is not a dictionary")
         parts = item.get(b"path.utf-8", item.get(b"path"))
         if _is_pad(item, parts):
             # It has no place on disk, so its path is nobody's: some makers write none.
-            yield "", _size(item.get(b"length"), "a pad file"), True
+            spans.append((None, _size(item.get(b"length"), "a pad file")))
             continue
         if not isinstance(parts, list):
             raise InvalidMetainfo("a v1 file entry has no path")
-        path = "/".join(_component(component, codec) for component in parts[: MAX_DEPTH + 1])
+        path = "/".join([_component(component, codec) for component in parts[: MAX_DEPTH + 1]])
         _refuse_link(item, path)
-        yield path, _size(item.get(b"length"), path), False
+        size = _size(item.get(b"length"), path)
+        spans.append((count, size))
+        count += 1
+        yield path, size, None
 
 
 def _is_pad(item: dict[bytes, Any], parts: Any) -> bool:
     attributes = item.get(b"attr", b"")
     if isinstance(attributes, bytes) and b"p" in attributes:
         return b"l" not in attributes and b"symlink path" not in item
-    return isinstance(parts, list) and any(isinstance(part, bytes) and _BITCOMET_PAD in part for part in parts)
+    if isinstance(parts, list):
+        for part in parts:
+            if isinstance(part, bytes) and _BITCOMET_PAD in part:
+                return True
+    return False
 
 
 def _refuse_link(entry: dict[bytes, Any], path: str) -> None:

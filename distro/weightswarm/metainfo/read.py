@@ -14,7 +14,7 @@ from weightswarm.errors import InvalidMetainfo
 from weightswarm.hashing import BLOCK
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
 from weightswarm.metainfo.bencode import bdecode, bdecode_with_info
-from weightswarm.metainfo.file_list import MAX_FILES, TorrentFile, codec_of, read_files, read_name, v1_spans
+from weightswarm.metainfo.file_list import MAX_FILES, TorrentFile, codec_of, read_files, read_name
 
 MANIFEST_KEY = b"weightswarm manifest"
 """Where the info dict carries the exact manifest bytes. Clients that do not know the key pass over it (BEP 3)."""
@@ -147,14 +147,13 @@ def _read(data: bytes, info_bytes: bytes, document: dict[bytes, Any], layers: di
         raise InvalidMetainfo("its piece length is out of bounds")
     if has_v2 and (piece_length < BLOCK or piece_length & (piece_length - 1)):
         raise InvalidMetainfo("its piece length is not a power of two of 16 KiB or more, as BEP 52 demands")
-    files = read_files(info, name, codec, has_v1=has_v1, has_v2=has_v2)
+    files, spans = read_files(info, name, codec, has_v1=has_v1, has_v2=has_v2)
     manifest = info.get(MANIFEST_KEY)
     if manifest is not None and not isinstance(manifest, bytes):
         raise InvalidMetainfo("its manifest is not a string")
     pieces = info.get(b"pieces", b"")
     if not isinstance(pieces, bytes) or len(pieces) % 20:
         raise InvalidMetainfo("its v1 pieces are not a string of 20-byte digests")
-    spans = v1_spans(info, name, codec) if has_v1 else ()
     if has_v1 and len(pieces) // 20 != -(-sum(size for _, size in spans) // piece_length):
         raise InvalidMetainfo("its v1 pieces do not cover its files")
     return Metainfo(
