@@ -21,21 +21,23 @@ def hash_tree(
     *,
     piece_length: int,
     v1_layout: V1Layout,
+    modified: Sequence[int] | None = None,
     on_bytes: Callable[[int], None] | None = None,
     workers: int | None = None,
     stop: threading.Event | None = None,
 ) -> TreeHashes:
     """Hash `files`, pairs of path and expected size in bytes, in torrent order.
 
-    `on_bytes` gets counts of bytes read, in the calling thread. Raises `SourceChanged` when a file is gone, is no
+    `modified` are the files' mtimes in nanoseconds from when they were looked at last; without it they are looked at
+    now. `on_bytes` gets counts of bytes read, in the calling thread. Raises `SourceChanged` when a file is gone, is no
     regular file, has another size than expected or is written to meanwhile, `StorageFailure` when one cannot be read,
     `Cancelled` once `stop` is set.
     """
-    before = [_modified(path, size) for path, size in files]
+    before = [_modified(path, size) for path, size in files] if modified is None else modified
     plan = Plan(files, piece_length, v1_layout)
     _Pass(plan, workers, stop).run(on_bytes or (lambda _n: None))
-    for (path, size), modified in zip(files, before, strict=True):
-        if _modified(path, size) != modified:
+    for (path, size), expected in zip(files, before, strict=True):
+        if _modified(path, size) != expected:
             raise SourceChanged(str(path), "was written to while it was hashed,")
     return plan.result()
 

@@ -244,6 +244,7 @@ def _hash(
             [(file.location, file.signature.size) for file in files],
             piece_length=piece_length,
             v1_layout=layout,
+            modified=[file.signature.mtime_ns for file in files],
             on_bytes=count,
         )
     except OSError as error:

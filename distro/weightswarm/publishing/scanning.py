@@ -68,7 +68,7 @@ def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[Sour
         path = f"{prefix}{entry.name}"
         if is_ignored(path):
             continue
-        location = Path(entry.path)
+        location = folder / entry.name
         if entry.is_symlink():
             found.append(_linked(location, path, root))
         elif entry.is_dir():
