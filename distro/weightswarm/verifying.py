@@ -91,36 +91,47 @@ def verify_tree(
 
     `on_bytes` gets counts of bytes hashed, from worker threads.
     """
-    wanted = [_Wanted(number, f"{root}/{e.path}", e) for number, e in enumerate(expectations)]
+    wanted = [_Wanted.of(number, f"{root}/{e.path}", e) for number, e in enumerate(expectations)]
     findings: list[Finding] = []
     code: list[CodeFile] = []
-    there = [file for file in wanted if file.find(findings)]
-    pool = WorkerPool(sum(file.size for file in there), workers)
+    pool = WorkerPool(sum(file.size for file in wanted), workers)
     report = on_bytes or (lambda _n: None)
     try:
-        checks = [pool.submit(partial(_check, files, report, code)) for files in _batches(there)]
+        checks = [pool.submit(partial(_check, files, report, code)) for files in _batches(wanted)]
+        if extras:
+            expected = {file.expected.path for file in wanted}
+            findings += [Finding(path, Fault.EXTRA) for path in list_files(root) if path not in expected]
         findings += [finding for check in checks for finding in check.result()]
     finally:
         pool.close()
-    if extras:
-        expected = {file.expected.path for file in wanted}
-        findings += [Finding(path, Fault.EXTRA) for path in list_files(root) if path not in expected]
-    hashed = sum(file.hashed for file in there)
+    hashed = sum(file.hashed for file in wanted)
     by_path = tuple(sorted(findings, key=lambda f: f.path))
     return Report(len(wanted), hashed, by_path, tuple(sorted(code, key=lambda f: f.path)))
 
 
 @dataclass(slots=True)
 class _Wanted:
-    """An expected file; `size` in bytes is what it has, `hashed` how many of them were read."""
+    """An expected file; `size` in bytes is what it must have or, where nothing says, what it has; `hashed` how many of
+    them were read."""
 
     number: int
     path: str
     expected: Expectation
-    size: int = 0
+    size: int
     hashed: int = 0
     # The first bytes, until they are looked at.
     head: bytes | None = None
+
+    @classmethod
+    def of(cls, number: int, path: str, expected: Expectation) -> _Wanted:
+        """The file at `path`, which need not be there."""
+        size = expected.size
+        if size is None:
+            try:
+                size = os.stat(path).st_size
+            except OSError:
+                size = 0
+        return cls(number, path, expected, size)
 
     def find(self, findings: list[Finding]) -> bool:
         """Return whether there is something to hash; say what is wrong otherwise."""
@@ -132,9 +143,8 @@ class _Wanted:
         except OSError as error:
             findings.append(Finding(self.expected.path, Fault.UNREADABLE, error.strerror or str(error)))
             return False
-        self.size = status.st_size
-        if self.expected.size not in (None, self.size):
-            detail = f"{self.size:,} bytes, not {self.expected.size:,}"
+        if self.expected.size not in (None, status.st_size):
+            detail = f"{status.st_size:,} bytes, not {self.expected.size:,}"
             findings.append(Finding(self.expected.path, Fault.WRONG_SIZE, detail))
             return False
         return True
@@ -162,12 +172,16 @@ def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
 
 
 def _check(
-    files: list[_Wanted], on_bytes: Callable[[int], None], code: list[CodeFile], worker: Worker
+    wanted: list[_Wanted], on_bytes: Callable[[int], None], code: list[CodeFile], worker: Worker
 ) -> list[Finding]:
     """Hash files on a worker; one by one in this process where that fails, to say which is at fault.
 
     A file whose bytes are right is looked at: what may run code is added to `code`.
     """
+    faults: list[Finding] = []
+    files = [file for file in wanted if file.find(faults)]
+    if not files:
+        return faults
     findings: list[Finding | None] = []
     # A batch is one large file, part by part, or small ones of one part each.
     calls = [[part] for part in files[0].parts()] if len(files) == 1 else [[p for f in files for p in f.parts()]]
@@ -184,7 +198,7 @@ def _check(
     except (SourceChanged, StorageFailure):
         findings = [check_file(file.path, file.expected) for file in files]
     looked = [_look(file, code) if finding is None else finding for file, finding in zip(files, findings, strict=True)]
-    return [finding for finding in looked if finding is not None]
+    return [*faults, *(finding for finding in looked if finding is not None)]
 
 
 def _look(file: _Wanted, code: list[CodeFile]) -> Finding | None:
