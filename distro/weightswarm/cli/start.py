@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and exit."""
     _open_standard_streams()
+    # A manifest of 10,000 files is a million objects without a cycle: to look them over again and again took a tenth of
+    # the time of a publish.
+    gc.set_threshold(100_000, 20, 20)
     try:
         signals.install()
         from weightswarm.cli.main import run
