@@ -66,9 +66,12 @@ class Placement(Protocol):
 def by_folder(staged: Mapping[str, StagedFile], below: Path) -> Iterator[tuple[str, StagedFile, OpenFolder]]:
     """Yield staged files, by the path in the release, each with its folder held open; none is reached by a link
     beneath `below`."""
-    ordered = sorted(staged.items(), key=lambda item: str(item[1].path.parent))
-    for parent, items in groupby(ordered, key=lambda item: item[1].path.parent):
-        with OpenFolder.at(parent, below, create=False) as folder:
+
+    def parent_of(item: tuple[str, StagedFile]) -> str:
+        return os.path.dirname(item[1].path)
+
+    for parent, items in groupby(sorted(staged.items(), key=parent_of), key=parent_of):
+        with OpenFolder.at(Path(parent), below, create=False) as folder:
             for path, file in items:
                 yield path, file, folder
 
@@ -88,9 +91,10 @@ def move_verified(path: str, file: StagedFile, source: OpenFolder, target: OpenF
     A file with another name somewhere is refused: whoever has that name can write to it. Raises `ContentMismatch`,
     which leaves nothing at `name` that was put there instead.
     """
+    staged = file.path.name
     with storage_errors(file.path):
         try:
-            descriptor = source.open_file(file.path.name)
+            descriptor = source.open_file(staged)
         except OSError as error:
             raise _swapped(path) from error
         try:
@@ -98,7 +102,7 @@ def move_verified(path: str, file: StagedFile, source: OpenFolder, target: OpenF
             if FileIdentity.of(status) != file.identity or status.st_nlink != 1:
                 raise _swapped(path)
             os.fchmod(descriptor, mode)
-            source.move(file.path.name, target, name)
+            source.move(staged, target, name)
             placed = target.status(name)
             if placed is None or (placed.st_ino, placed.st_nlink) != (status.st_ino, 1):
                 target.unlink(name)

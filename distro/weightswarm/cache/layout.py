@@ -12,7 +12,7 @@ from pathlib import Path
 
 from weightswarm.errors import InvalidInput, NotFound
 from weightswarm.manifest import FileEntry, check_path, is_revision, parse_model_name
-from weightswarm.storage import read_regular, user_path
+from weightswarm.storage import is_file, read_regular, user_path
 
 
 def cache_root(explicit: str | os.PathLike[str] | None = None) -> Path:
@@ -69,15 +69,16 @@ class Repository:
 
     def blob(self, entry: FileEntry) -> Path:
         """Where a file's content stands: under the Hub's own id for it, or its SHA-256."""
-        return Path(self.path, "blobs", entry.blob_id or entry.sha256)
+        return Path(self.path, "blobs", entry.blob_name)
 
     def file(self, entry: FileEntry, revision: str) -> Path | None:
         """Return where a file of a revision stands: its blob, or a plain file in the snapshot, as on file systems
         without links. None when neither is there; whoever relies on it hashes it."""
-        if (blob := self.blob(entry)).is_file():
-            return blob
-        plain = self.snapshot(revision) / entry.path
-        return plain if plain.is_file() and not plain.is_symlink() else None
+        # In plain texts: 10,000 files are looked for several times.
+        if is_file(blob := f"{self.path}/blobs/{entry.blob_name}"):
+            return Path(blob)
+        plain = f"{self.path}/snapshots/{revision}/{entry.path}"
+        return Path(plain) if is_file(plain) and not os.path.islink(plain) else None
 
     def shown(self, path: str, revision: str) -> Path | None:
         """Return where a file that a snapshot shows stands: the blob that its link names, or the plain file. A link

@@ -16,7 +16,7 @@ from weightswarm.cache.locks import hold
 from weightswarm.cache.records import ReleaseRecord, load_record, missing_paths, save_record
 from weightswarm.errors import ContentMismatch
 from weightswarm.manifest import FileEntry, Manifest
-from weightswarm.storage import OpenFolder, clone_or_copy, storage_errors
+from weightswarm.storage import OpenFolder, clone_or_copy, is_file, storage_errors
 from weightswarm.verifying import Expectation, Fault, check_file, check_open_file
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -96,7 +96,7 @@ class CachePlacement:
                 opened.enter("snapshots") as snapshots,
                 opened.enter("refs") as refs,
             ):
-                check_free(blobs, (repository.blob(entries[path]).name for path in files.staged))
+                check_free(blobs, (entries[path].blob_name for path in files.staged))
                 check_free(refs, ["main"])
                 # First of all, so that what a kill leaves behind is known.
                 self._save_record(files)
@@ -107,7 +107,7 @@ class CachePlacement:
                 linked = _has_links(scratch)
                 if linked:
                     for path, file, source in by_folder(files.staged, root):
-                        move_verified(path, file, source, blobs, repository.blob(entries[path]).name, 0o444)
+                        move_verified(path, file, source, blobs, entries[path].blob_name, 0o444)
                     blobs.sync()
                 self._show(files, kept, snapshots, scratch, linked=linked)
                 self._name(refs, scratch)
@@ -177,13 +177,14 @@ class CachePlacement:
 
     def _link_all(self, entries: list[FileEntry], base: OpenFolder, scratch: OpenFolder, folders: set[Path]) -> None:
         # What has no blob is a plain file that another program put into the snapshot, and that is right.
-        blobs = {entry.path: blob for entry in entries if (blob := self.repository.blob(entry)).is_file()}
+        folder = self.repository.blobs
+        blobs = {each.path: each.blob_name for each in entries if is_file(f"{folder}/{each.blob_name}")}
         for parent, paths in groupby(blobs, key=lambda path: path.rpartition("/")[0]):
             folders |= {Path(parent), *Path(parent).parents}
-            with base.descend(Path(parent)) as folder:
+            up = "../" * (2 + len(Path(parent).parts))
+            with base.descend(Path(parent)) as opened:
                 for path in paths:
-                    up = "../" * (2 + path.count("/"))
-                    _place_link(folder, path.rpartition("/")[2], f"{up}blobs/{blobs[path].name}", scratch)
+                    _place_link(opened, path.rpartition("/")[2], f"{up}blobs/{blobs[path]}", scratch)
 
     def _move_all(
         self, files: VerifiedFiles, kept: list[FileEntry], base: OpenFolder, scratch: OpenFolder, folders: set[Path]

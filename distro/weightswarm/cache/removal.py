@@ -80,7 +80,7 @@ def _remove(repository: Repository, revision: str) -> int:
         snapshot = repository.snapshot(revision)
         candidates = _blobs_of(repository, snapshot)
         if (record := load_record(repository, revision)) is not None:
-            candidates |= {repository.blob(entry).name for entry in record.manifest.files}
+            candidates |= {entry.blob_name for entry in record.manifest.files}
         for ref in _refs_to(repository, revision):
             with OpenFolder.at(ref.parent, root, create=False) as folder:
                 folder.unlink(ref.name)

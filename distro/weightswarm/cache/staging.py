@@ -53,7 +53,11 @@ class Staging:
 
     def swarm_file(self, path: str) -> Path:
         """Where the swarm writes a file of the torrent."""
-        return Path(self.parent, self.info_hash.digests[0], "files", path)
+        return Path(self.swarm_path(path))
+
+    def swarm_path(self, path: str) -> str:
+        """The same as a text, for who looks at each of many files."""
+        return f"{self.parent}/{self.info_hash.digests[0]}/files/{path}"
 
     def reused_file(self, path: str) -> Path:
         """Where a file copied from the cache waits."""
@@ -85,10 +89,11 @@ class Staging:
 
     def cut(self, path: str, size: int) -> None:
         """Cut what stands of a file of the release to `size` bytes: none of it lies beyond. Raises `StorageFailure`."""
-        file = self.swarm_file(path)
-        with storage_errors(file), suppress(FileNotFoundError):
-            if os.lstat(file).st_size <= size:
+        place = self.swarm_path(path)
+        with storage_errors(place), suppress(FileNotFoundError):
+            if os.lstat(place).st_size <= size:
                 return
+            file = Path(place)
             with OpenFolder.at(file.parent, self.base, create=False) as folder:
                 descriptor = folder.open_file(file.name, os.O_WRONLY)
                 try:

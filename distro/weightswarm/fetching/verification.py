@@ -14,7 +14,7 @@ from typing import TypeVar
 from weightswarm.errors import ContentMismatch, SourceChanged, StorageFailure, WeightswarmError
 from weightswarm.hashing import BATCH_FILES, CALL_BYTES, FileDigests, FilePart, Worker, WorkerPool, extend_digests
 from weightswarm.metainfo import PieceMap
-from weightswarm.storage import FileIdentity, open_regular, storage_errors, sync_file_system
+from weightswarm.storage import FileIdentity, open_regular, regular_status, storage_errors, sync_file_system
 from weightswarm.verifying import Expectation, Fault, Finding, compare
 
 T = TypeVar("T")
@@ -237,11 +237,7 @@ class StagedVerification:
         return {file.number: found for file in files if (found := self._settle(file)) is not None}
 
     def _identify(self, file: _StagedFile) -> tuple[int, int]:
-        descriptor = open_regular(file.path)
-        try:
-            status = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
+        status = regular_status(file.path)
         inode = (status.st_dev, status.st_ino)
         if file.identity is not None and (file.identity.device, file.identity.inode) != inode:
             raise _replaced(file)
@@ -259,22 +255,20 @@ class StagedVerification:
 
     def _settle(self, file: _StagedFile) -> Finding | None:
         """Make a file durable, as far as it is due, and at its end return what is wrong with it."""
-        if file.digests is None and file.unsynced < _SYNC_BYTES:
-            return None
-        descriptor = open_regular(file.path)
-        try:
-            if file.digests is None:
+        ended = file.digests is not None and not (self._sync_once and file.size < _SYNC_BYTES)
+        if ended or file.unsynced >= _SYNC_BYTES:
+            descriptor = open_regular(file.path)
+            try:
                 # Spread over the download, so that the last sync has little left to do.
-                os.fdatasync(descriptor)
-                file.unsynced = 0
-                return None
-            if not self._sync_once or file.size >= _SYNC_BYTES:
-                os.fsync(descriptor)
-            status = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-        if status.st_size != file.size:
-            return Finding(file.expected.path, Fault.WRONG_SIZE, f"{status.st_size:,} bytes, not {file.size:,}")
+                (os.fsync if ended else os.fdatasync)(descriptor)
+            finally:
+                os.close(descriptor)
+            file.unsynced = 0
+        if file.digests is None:
+            return None
+        size = regular_status(file.path).st_size
+        if size != file.size:
+            return Finding(file.expected.path, Fault.WRONG_SIZE, f"{size:,} bytes, not {file.size:,}")
         return compare(file.digests, file.expected)
 
 

@@ -29,6 +29,11 @@ class FileEntry:
     pieces_root: str | None
     blob_id: str | None = None
 
+    @property
+    def blob_name(self) -> str:
+        """What a Hub cache calls the file's content."""
+        return self.blob_id or self.sha256
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

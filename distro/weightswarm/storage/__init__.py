@@ -11,6 +11,7 @@ from weightswarm.storage.files import (
     open_regular,
     read_bounded,
     read_regular,
+    regular_status,
     storage_errors,
     sync_file_system,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "open_regular",
     "read_bounded",
     "read_regular",
+    "regular_status",
     "remove_tree",
     "shows_holes",
     "storage_errors",

@@ -23,7 +23,7 @@ _READ_CHUNK = 1024 * 1024
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: str | Path) -> Iterator[None]:
     """Turn an `OSError` inside into `StorageFailure` or `OutOfSpace` that names `path`."""
     try:
         yield
@@ -94,18 +94,24 @@ def open_regular(path: Path) -> int:
 
     Raises `OSError`: `ELOOP` for a link, `EINVAL` for anything else that is no regular file.
     """
-    return open_regular_at(path, os.O_RDONLY, path, None)
+    return open_regular_at(path, os.O_RDONLY, None)
 
 
-def open_regular_at(name: str | Path, flags: int, path: Path, folder: int | None) -> int:
-    """As `open_regular`, for a name in an open folder; `flags` as for `os.open`, `path` for errors."""
-    try:
-        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+def regular_status(path: Path) -> os.stat_result:
+    """Return the status of a regular file without opening it. Raises as `open_regular` does."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        number = errno.ELOOP if stat.S_ISLNK(status.st_mode) else errno.EINVAL
+        raise OSError(number, os.strerror(number), str(path))
+    return status
+
+
+def open_regular_at(name: str | Path, flags: int, folder: int | None) -> int:
+    """As `open_regular`, for a name in an open folder; `flags` as for `os.open`."""
+    descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(name))
     return descriptor
 
 
@@ -174,7 +180,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def allocated_bytes(path: Path) -> int:
+def allocated_bytes(path: str | Path) -> int:
     """Return the bytes that `path` takes on disk, 0 when it is not there. Sparse files count what is in them."""
     try:
         return os.lstat(path).st_blocks * 512

@@ -7,8 +7,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,22 +38,24 @@ class OpenFolder:
         beneath it a component that is a link, or no folder, is refused. Raises `StorageFailure`."""
         base = folder if below is None else below
         with storage_errors(folder):
-            if create:
-                base.mkdir(parents=True, exist_ok=True)
-            opened = cls(os.open(base, _FOLDER), base)
-            for part in () if below is None else folder.relative_to(below).parts:
-                with opened:
-                    opened = opened.enter(part, create=create)
-            return opened
+            return cls(_open_base(base, create=create), base)._walk(
+                () if below is None else folder.relative_to(below).parts, create=create
+            )
 
     def enter(self, name: str, *, create: bool = True, mode: int = 0o777) -> OpenFolder:
         """Open a folder in this one, created where there is none. Raises `StorageFailure` for a link or a file."""
         path = self.path / name
-        if create:
-            with suppress(FileExistsError), self._naming(name):
-                os.mkdir(name, mode, dir_fd=self.descriptor)
+        flags = _FOLDER | os.O_NOFOLLOW
         try:
-            return OpenFolder(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.descriptor), path)
+            try:
+                descriptor = os.open(name, flags, dir_fd=self.descriptor)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                with suppress(FileExistsError):
+                    os.mkdir(name, mode, dir_fd=self.descriptor)
+                descriptor = os.open(name, flags, dir_fd=self.descriptor)
+            return OpenFolder(descriptor, path)
         except NotADirectoryError:
             hint = "move it away and try again"
             raise StorageFailure(
@@ -64,33 +66,45 @@ class OpenFolder:
 
     def descend(self, relative: Path, *, create: bool = True) -> OpenFolder:
         """Open a folder some way below this one, as `enter` does; also this one again, for an empty path."""
-        opened = OpenFolder(os.dup(self.descriptor), self.path)
-        for part in relative.parts:
+        return OpenFolder(os.dup(self.descriptor), self.path)._walk(relative.parts, create=create)
+
+    def _walk(self, parts: Iterable[str], *, create: bool) -> OpenFolder:
+        """Go down from this folder, which is closed."""
+        opened = self
+        for part in parts:
             with opened:
                 opened = opened.enter(part, create=create)
         return opened
 
     def status(self, name: str) -> os.stat_result | None:
         """Return the status of what stands at `name`, a link's own; None when nothing does."""
-        with self._naming(name):
-            try:
-                return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
-            except FileNotFoundError:
-                return None
+        try:
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._naming(error, name) from error
 
     def open_file(self, name: str, flags: int = os.O_RDONLY) -> int:
         """Open a regular file and return its descriptor. Raises `OSError` for anything else."""
-        return open_regular_at(name, flags, self.path / name, self.descriptor)
+        try:
+            return open_regular_at(name, flags, self.descriptor)
+        except OSError as error:
+            raise self._naming(error, name) from error
 
     def link(self, name: str, destination: str) -> None:
         """Make a symbolic link."""
-        with self._naming(name):
+        try:
             os.symlink(destination, name, dir_fd=self.descriptor)
+        except OSError as error:
+            raise self._naming(error, name) from error
 
     def move(self, name: str, target: OpenFolder, new_name: str) -> None:
         """Rename what stands at `name` into another folder of the same file system, over a file that is there."""
-        with self._naming(name, target.path / new_name):
+        try:
             os.rename(name, new_name, src_dir_fd=self.descriptor, dst_dir_fd=target.descriptor)
+        except OSError as error:
+            raise self._naming(error, name, target.path / new_name) from error
 
     def write(self, name: str, data: bytes, *, beside: OpenFolder | None = None, mode: int = 0o644) -> None:
         """Write a file so that it holds all of `data` or what it held before, even across a power cut.
@@ -102,8 +116,8 @@ class OpenFolder:
         prefix = f".{name[:80]}."
         scratch.sweep(prefix)
         temporary = f"{prefix}{uuid4().hex}.tmp"
-        with self._naming(name):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
             descriptor = os.open(temporary, flags, mode, dir_fd=scratch.descriptor)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -116,6 +130,8 @@ class OpenFolder:
                 with suppress(OSError):
                     os.unlink(temporary, dir_fd=scratch.descriptor)
                 raise
+        except OSError as error:
+            raise self._naming(error, name) from error
         self.sync()
 
     def sweep(self, prefix: str) -> None:
@@ -130,15 +146,21 @@ class OpenFolder:
 
     def unlink(self, name: str) -> None:
         """Remove a file or link; a missing one is no error."""
-        with suppress(FileNotFoundError), self._naming(name):
+        try:
             os.unlink(name, dir_fd=self.descriptor)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise self._naming(error, name) from error
 
     def remove(self, name: str) -> None:
         """Remove whatever stands at `name`, a folder with all in it; links are removed, never followed."""
         status = self.status(name)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            with self._naming(name):
+            try:
                 shutil.rmtree(name, onerror=_unless_gone, dir_fd=self.descriptor)
+            except OSError as error:
+                raise self._naming(error, name) from error
         else:
             self.unlink(name)
 
@@ -162,15 +184,21 @@ class OpenFolder:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _naming(self, name: str, second: Path | None = None) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            path = str(self.path / name)
-            if second is None:
-                raise OSError(error.errno, error.strerror, path) from error
-            raise OSError(error.errno, error.strerror, path, None, str(second)) from error
+    def _naming(self, error: OSError, name: str, second: Path | None = None) -> OSError:
+        path = str(self.path / name)
+        if second is None:
+            return OSError(error.errno, error.strerror, path)
+        return OSError(error.errno, error.strerror, path, None, str(second))
+
+
+def _open_base(folder: Path, *, create: bool) -> int:
+    try:
+        return os.open(folder, _FOLDER)
+    except FileNotFoundError:
+        if not create:
+            raise
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder, _FOLDER)
 
 
 def _unless_gone(_function: Any, _path: str, raised: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from weightswarm.errors import InvalidInput
@@ -21,11 +22,11 @@ def user_path(text: str | os.PathLike[str]) -> Path:
         raise InvalidInput(f"There is no such user: {given[:80]}") from None
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: str | Path) -> bool:
     """Tell whether a file stands at `path`; what is too long to be a path is none."""
     try:
-        return path.is_file()
-    except OSError:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError):
         return False
 
 
