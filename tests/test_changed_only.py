@@ -189,7 +189,7 @@ def test_a_torrent_without_manifest_takes_pieces_too(old: Path, new: Path, hub: 
     place(released(old), hub)
     release = released(new)
     bare = Release(
-        release.manifest, with_manifest(release.metainfo, None), release.locations, release.signatures, release.signed
+        release.manifest, with_manifest(release.metainfo, None), release.places, release.signatures, release.signed
     )
     with source_of(bare) as source:
         fetched = fetch_json(here, source.magnet, "--name", NAME, "--trust-magnet")

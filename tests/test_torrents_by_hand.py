@@ -301,7 +301,7 @@ def test_what_contradicts_itself_in_v1_comes_by_its_v2_hashes(cli: CommandLineHe
     cli.ok("verify", folder, "--manifest", torrent)
     manifest = manifest_of(folder, {"model.bin": A})
     signature = signature_of(folder / "model.bin")
-    release = Release(manifest, metainfo, (folder / "model.bin",), (signature,))
+    release = Release(manifest, metainfo, (str(folder / "model.bin"),), (signature,))
     stop, links = threading.Event(), queue.SimpleQueue[str]()
     seeding = threading.Thread(
         target=seed_releases,

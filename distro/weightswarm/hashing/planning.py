@@ -81,16 +81,21 @@ class Task:
     size: int
 
 
+def _absolute(path: str | Path) -> str:
+    text = os.fspath(path)
+    return text if text.startswith(os.sep) else str(Path(path).absolute())
+
+
 class Plan:
     """Which tasks there are, who may do them, and what came of them. Its callers hold a lock."""
 
-    def __init__(self, files: Sequence[tuple[Path, int]], piece_length: int, layout: V1Layout) -> None:
+    def __init__(self, files: Sequence[tuple[str | Path, int]], piece_length: int, layout: V1Layout) -> None:
         self.piece_length = piece_length
         self.layout = layout
         self.chunk = max(piece_length, _CHUNK)
         last = max((index for index, (_, size) in enumerate(files) if size), default=0)
         self.files = [
-            File(number, os.fspath(path.absolute()), size, number == last, max(1, -(-size // self.chunk)))
+            File(number, _absolute(path), size, number == last, max(1, -(-size // self.chunk)))
             for number, (path, size) in enumerate(files)
         ]
         self.total = sum(file.size for file in self.files)

@@ -17,7 +17,7 @@ from weightswarm.hashing.workers import Worker
 
 
 def hash_tree(
-    files: Sequence[tuple[Path, int]],
+    files: Sequence[tuple[str | Path, int]],
     *,
     piece_length: int,
     v1_layout: V1Layout,
@@ -42,7 +42,7 @@ def hash_tree(
     return plan.result()
 
 
-def _modified(path: Path, size: int) -> int:
+def _modified(path: str | Path, size: int) -> int:
     """Return a file's mtime in nanoseconds; raises `SourceChanged` unless it is a regular file of `size` bytes."""
     try:
         status = os.stat(path)

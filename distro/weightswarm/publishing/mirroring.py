@@ -118,7 +118,7 @@ def _blob_id(file: SourceFile, hashed: FileHashes) -> str:
     with storage_errors(file.location), open(file.location, "rb") as stream:
         digests = digest_file(stream.fileno(), git_blob=True)
     if digests is None or digests.sha256 != sha256:
-        raise SourceChanged(str(file.location), "was written to while it was hashed,")
+        raise SourceChanged(file.location, "was written to while it was hashed,")
     return digests.git_sha1 or ""
 
 

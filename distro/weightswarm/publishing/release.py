@@ -64,16 +64,21 @@ class PublishOptions:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A release ready to seed: `locations` and `signatures` belong to `metainfo.files`, index by index.
+    """A release ready to seed: `places` and `signatures` belong to `metainfo.files`, index by index.
 
     `signed` is the manifest's minisign signature, by whoever published it.
     """
 
     manifest: Manifest
     metainfo: Metainfo
-    locations: tuple[Path, ...]
+    places: tuple[str, ...]
     signatures: tuple[Signature, ...]
     signed: bytes | None = None
+
+    @property
+    def locations(self) -> tuple[Path, ...]:
+        """The places as paths; who only publishes makes none."""
+        return tuple(map(Path, self.places))
 
     def magnet(self, peers: tuple[PeerAddress, ...] = ()) -> MagnetLink:
         """Return the release's magnet link, with `peers` as addresses to try first."""
@@ -82,15 +87,15 @@ class Release:
 
     def check_unchanged(self) -> None:
         """Raise `SourceChanged` when a file is not the one that was hashed, by size, times and inode."""
-        for location, signature in zip(self.locations, self.signatures, strict=True):
+        for location, signature in zip(self.places, self.signatures, strict=True):
             try:
                 now = signature_of(location)
             except OSError:
-                raise SourceChanged(str(location), "vanished") from None
+                raise SourceChanged(location, "vanished") from None
             if now.size != signature.size:
-                raise SourceChanged(str(location), "shrank" if now.size < signature.size else "grew")
+                raise SourceChanged(location, "shrank" if now.size < signature.size else "grew")
             if now.mtime_ns != signature.mtime_ns or now.inode != signature.inode:
-                raise SourceChanged(str(location), "changed")
+                raise SourceChanged(location, "changed")
 
 
 def prepare_path(
@@ -273,4 +278,4 @@ def _from_record(repository: Repository, record: ReleaseRecord, torrent: bytes, 
     except OSError as error:
         raise StorageFailure(str(error.filename), error.strerror or str(error)) from error
     signed = usable_signature(record.signature) or usable_signature(metainfo.signature)
-    return Release(record.manifest, metainfo, locations, signatures, signed)
+    return Release(record.manifest, metainfo, tuple(map(str, locations)), signatures, signed)

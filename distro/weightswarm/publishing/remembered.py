@@ -68,7 +68,7 @@ def now_ns() -> int:
 
 
 def _place(files: list[SourceFile], piece_length: int, layout: V1Layout) -> Path:
-    key = json.dumps([piece_length, layout.name, [str(f.location) for f in files]])
+    key = json.dumps([piece_length, layout.name, [f.location for f in files]])
     return Path(platformdirs.user_cache_dir("weightswarm")) / "hashes" / hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -28,12 +28,12 @@ class SourceFile:
     """One file to publish: its `path` in the release, where its bytes stand, and the Hub's name for them if any."""
 
     path: str
-    location: Path
+    location: str
     signature: Signature
     blob_id: str | None = None
 
 
-def signature_of(location: Path) -> Signature:
+def signature_of(location: str | Path) -> Signature:
     """Return a file's signature, links followed. Raises `OSError`."""
     status = os.stat(location)
     return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -68,13 +68,12 @@ def _scan_folder(folder: Path, root: Path, prefix: str, depth: int) -> list[Sour
         path = f"{prefix}{entry.name}"
         if is_ignored(path):
             continue
-        location = folder / entry.name
         if entry.is_symlink():
-            found.append(_linked(location, path, root))
+            found.append(_linked(Path(entry.path), path, root))
         elif entry.is_dir():
-            found += _scan_folder(location, root, f"{path}/", depth + 1)
+            found += _scan_folder(Path(entry.path), root, f"{path}/", depth + 1)
         else:
-            found.append(source_file(location, path, location))
+            found.append(source_file(entry.path, path, entry.path))
     return found
 
 
@@ -94,7 +93,7 @@ def _linked(link: Path, path: str, root: Path) -> SourceFile:
     return source_file(link, path, target)
 
 
-def source_file(shown: Path, path: str, location: Path, blob_id: str | None = None) -> SourceFile:
+def source_file(shown: str | Path, path: str, location: str | Path, blob_id: str | None = None) -> SourceFile:
     """Return the regular file at `location` as `path` of a release. Raises `NotPublishable` that names `shown`."""
     try:
         status = os.stat(location)
@@ -108,7 +107,7 @@ def source_file(shown: Path, path: str, location: Path, blob_id: str | None = No
     if reason := check_path(path):
         raise NotPublishable(str(shown), reason, hint="rename it: every system must be able to hold the release")
     signature = Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    return SourceFile(path, location, signature, blob_id)
+    return SourceFile(path, os.fspath(location), signature, blob_id)
 
 
 def checked(root: Path, files: list[SourceFile]) -> list[SourceFile]:
