@@ -228,6 +228,21 @@ def test_a_file_of_another_size_is_named(tmp_path: Path, size: int, expected: in
     assert "bad" in str(error)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_was_written_to_before_its_hash_began_is_named(tmp_path: Path, workers: int) -> None:
+    files = [(tmp_path / name, 10) for name in ("good", "bad")]
+    for path, size in files:
+        path.write_bytes(bytes(size))
+    seen = [path.stat().st_mtime_ns for path, _ in files]
+    hash_tree(files, piece_length=PIECE, v1_layout=V1Layout.ALIGNED, modified=seen, workers=workers)
+
+    os.utime(files[1][0], ns=(seen[1] + 1, seen[1] + 1))
+
+    with pytest.raises(SourceChanged) as caught:
+        hash_tree(files, piece_length=PIECE, v1_layout=V1Layout.ALIGNED, modified=seen, workers=workers)
+    assert caught.value.paths == (str(files[1][0]),)
+
+
 def test_a_vanished_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "good").write_bytes(bytes(10))
     error = changed([(tmp_path / "good", 10), (tmp_path / "gone", 10)])

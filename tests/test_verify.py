@@ -28,6 +28,7 @@ from hostile import (
 from running import CommandLine, Outcome
 from weightswarm import Release
 from weightswarm.metainfo import TorrentVersion
+from weightswarm.verifying import list_files
 
 PIECE = 16 * 1024
 
@@ -288,3 +289,14 @@ def test_a_repair_adds_nothing_that_was_left_out(cli: CommandLine, release: Rele
         config.write_bytes(b"[]")
         cli.ok("verify", NAME, "--repair", "--peer", peer_of(magnet))
     assert [file.name for file in path.iterdir()] == ["config.json"]
+
+
+def test_links_are_listed_as_files_and_never_entered(tmp_path: Path) -> None:
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    for folder in (tree / "inside", tree / ".git", outside):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    (tree / "folder").symlink_to(outside)
+    (tree / "nowhere").symlink_to("gone")
+    (tree / "up").symlink_to("..")
+    assert list_files(tree) == ["folder", "inside/file", "nowhere", "up"]

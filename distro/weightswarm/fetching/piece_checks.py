@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weightswarm.errors import SourceChanged
-from weightswarm.hashing import Worker, piece_digests
+from weightswarm.hashing import Worker, piece_digests, piece_roots
 from weightswarm.metainfo import HashedPieces, Metainfo, PieceMap, hashed_pieces
 
 _Span = tuple[str, int | None, int, int]
@@ -37,20 +37,27 @@ class PieceChecks:
 
     def wrong(self, worker: Worker, pieces: Sequence[int]) -> list[int]:
         """Return those of `pieces`, all `known`, that do not hold the torrent's bytes. Raises `StorageFailure`."""
-        return [piece for piece in pieces if not self._right(worker, piece)]
-
-    def _right(self, worker: Worker, piece: int) -> bool:
         try:
-            if self._packed:
-                (digests,) = worker.call("packed", [(self._spans(piece), self._length)])
-                return bool(digests == [self._metainfo.v1_pieces[_SHA1 * piece : _SHA1 * (piece + 1)]])
-            (index,) = self._map.files_of(piece)
-            hashed = self._hashed[index]
-            digests = digests_on_disk(self._files[index], hashed, range(piece, piece + 1), worker)
-            return bool(digests == [hashed.digest(piece)])
+            found = self._found(worker, pieces)
         except SourceChanged:
-            # Shorter than it must be for this piece.
-            return False
+            # A file is shorter than it must be for a piece of these.
+            return [*pieces] if len(pieces) == 1 else [bad for piece in pieces for bad in self.wrong(worker, [piece])]
+        return [piece for piece, digests in zip(pieces, found, strict=True) if digests != [self._digest(piece)]]
+
+    def _found(self, worker: Worker, pieces: Sequence[int]) -> list[list[bytes]]:
+        """Return what each piece hashes to: many small ones cost one message to a worker, not one each."""
+        if self._packed:
+            return worker.call("packed", [(self._spans(piece), self._length) for piece in pieces])
+        indices = [self._map.files_of(piece)[0] for piece in pieces]
+        looked = [(self._files[i], self._hashed[i], range(p, p + 1)) for i, p in zip(indices, pieces, strict=True)]
+        if all(hashed.v2 for _, hashed, _ in looked):
+            return piece_roots(worker, [(path, *hashed.span(run), hashed.length) for path, hashed, run in looked])
+        return [digests_on_disk(path, hashed, run, worker) for path, hashed, run in looked]
+
+    def _digest(self, piece: int) -> bytes:
+        if self._packed:
+            return self._metainfo.v1_pieces[_SHA1 * piece : _SHA1 * (piece + 1)]
+        return self._hashed[self._map.files_of(piece)[0]].digest(piece)
 
     def _spans(self, piece: int) -> list[_Span]:
         """Return what a piece of a v1 torrent is made of; a pad file has no path."""

@@ -2,7 +2,7 @@
 
 from weightswarm.hashing.digests import FileDigests, digest_file, usable_cores
 from weightswarm.hashing.merkle import BLOCK, DIGEST, layer_root, piece_layer
-from weightswarm.hashing.parts import BATCH_FILES, CALL_BYTES, FilePart, extend_digests, piece_digests
+from weightswarm.hashing.parts import BATCH_FILES, CALL_BYTES, FilePart, extend_digests, piece_digests, piece_roots
 from weightswarm.hashing.pieces import MAX_PIECE_LENGTH, choose_piece_length, parse_piece_length
 from weightswarm.hashing.planning import FileHashes, TreeHashes, V1Layout
 from weightswarm.hashing.pool import WorkerPool
@@ -30,5 +30,6 @@ __all__ = [
     "parse_piece_length",
     "piece_digests",
     "piece_layer",
+    "piece_roots",
     "usable_cores",
 ]

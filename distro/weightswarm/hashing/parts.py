@@ -52,6 +52,19 @@ def extend_digests(worker: Worker, parts: Sequence[FilePart]) -> list[tuple[tupl
     ]
 
 
+def piece_roots(worker: Worker, spans: Sequence[tuple[str | Path, int, int, int]]) -> list[list[bytes]]:
+    """Hash the v2 pieces of each of many spans in one call: path, offset and length in bytes, and piece length.
+
+    The files may be longer. Raises `SourceChanged`, `StorageFailure`.
+    """
+    calls = [
+        (0, (os.fspath(path), None, offset, length), piece_length, False, False, False, False)
+        for path, offset, length, piece_length in spans
+    ]
+    joined = [roots for _, roots, _ in worker.call("pieces", calls)]
+    return [[roots[i : i + DIGEST] for i in range(0, len(roots), DIGEST)] for roots in joined]
+
+
 def piece_digests(
     worker: Worker, path: str | Path, offset: int, length: int, piece_length: int, *, v2: bool, pad: bool
 ) -> list[bytes]:
@@ -59,15 +72,14 @@ def piece_digests(
 
     `pad` fills the last SHA-1 piece up with zeros. The file may be longer. Raises `SourceChanged`, `StorageFailure`.
     """
+    if v2:
+        return piece_roots(worker, [(path, offset, length, piece_length)])[0]
     span = (os.fspath(path), None, offset, length)
-    if v2 or (pad and length < piece_length):
-        _, roots, sha1s = worker.call("pieces", [(0, span, piece_length, False, False, not v2, pad)])[0]
-        if v2:
-            return [roots[i : i + DIGEST] for i in range(0, len(roots), DIGEST)]
-        digests: list[bytes] = sha1s
-        return digests
+    if pad and length < piece_length:
+        sha1s: list[bytes] = worker.call("pieces", [(0, span, piece_length, False, False, True, True)])[0][2]
+        return sha1s
     whole = length // piece_length * piece_length if pad else length
-    digests = worker.call("packed", [([(span[0], None, offset, whole)], piece_length)])[0]
+    digests: list[bytes] = worker.call("packed", [([(span[0], None, offset, whole)], piece_length)])[0]
     if whole < length:
         digests += piece_digests(worker, path, offset + whole, length - whole, piece_length, v2=False, pad=True)
     return digests
