@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def main() -> NoReturn:
     """Run the command line and exit."""
     _open_standard_streams()
-    # A manifest of 10,000 files is a million objects without a cycle: to look them over again and again took a tenth of
-    # the time of a publish.
+    # Documents of 10,000 files are very many objects without a cycle: looking them over again and again took a tenth of
+    # the CPU of a publish.
     gc.set_threshold(100_000, 20, 20)
     try:
         signals.install()
