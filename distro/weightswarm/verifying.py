@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from weightswarm.errors import Cancelled, SourceChanged, StorageFailure
@@ -97,7 +98,7 @@ def verify_tree(
     pool = WorkerPool(sum(file.size for file in wanted), workers)
     report = on_bytes or (lambda _n: None)
     try:
-        checks = [pool.submit(partial(_check, files, report, code)) for files in _batches(wanted)]
+        checks = [pool.submit(partial(_check, files, report, code)) for files in _batches(wanted, pool.lanes)]
         if extras:
             expected = {file.expected.path for file in wanted}
             findings += [Finding(path, Fault.EXTRA) for path in list_files(root) if path not in expected]
@@ -157,11 +158,17 @@ class _Wanted:
             yield FilePart(self.number, self.path, self.size, offset, length, whole=True, git_blob=git_blob)
 
 
-def _batches(files: list[_Wanted]) -> Iterator[list[_Wanted]]:
-    """Yield large files one by one, the largest first, and then small ones many at a time."""
+def _batches(files: list[_Wanted], lanes: int) -> Iterator[list[_Wanted]]:
+    """Yield large files, the largest first, and then small ones many at a time. Two large ones are hashed together
+    where there are more of them than `lanes`: in the time of one."""
+    ordered = sorted(files, key=lambda file: -file.size)
+    large = [file for file in ordered if 2 * file.size > CALL_BYTES]
+    together = 2 if len(large) > lanes else 1
+    for first in range(0, len(large), together):
+        yield large[first : first + together]
     batch: list[_Wanted] = []
     size = 0
-    for file in sorted(files, key=lambda file: -file.size):
+    for file in ordered[len(large) :]:
         if batch and (size + file.size > CALL_BYTES or len(batch) == BATCH_FILES):
             yield batch
             batch, size = [], 0
@@ -183,18 +190,18 @@ def _check(
     if not files:
         return faults
     findings: list[Finding | None] = []
-    # A batch is one large file, part by part, or small ones of one part each.
-    calls = [[part] for part in files[0].parts()] if len(files) == 1 else [[p for f in files for p in f.parts()]]
+    found: dict[int, FileDigests] = {}
     try:
-        for parts in calls:
+        # Large files part by part, side by side; small ones have one part each.
+        for row in zip_longest(*(file.parts() for file in files)):
+            parts = [part for part in row if part is not None]
             extended = extend_digests(worker, parts)
             on_bytes(sum(part.length for part in parts))
-        findings = [
-            compare(digests, file.expected) for file, (_, digests) in zip(files, extended, strict=True) if digests
-        ]
-        for file, (_, digests) in zip(files, extended, strict=True):
+            found |= {part.number: digests for part, (_, digests) in zip(parts, extended, strict=True) if digests}
+        findings = [compare(found[file.number], file.expected) for file in files]
+        for file in files:
             file.hashed = file.size
-            file.head = digests.head if digests else None
+            file.head = found[file.number].head
     except (SourceChanged, StorageFailure):
         findings = [check_file(file.path, file.expected) for file in files]
     looked = [_look(file, code) if finding is None else finding for file, finding in zip(files, findings, strict=True)]

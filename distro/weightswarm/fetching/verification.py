@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 _SYNC_BYTES = 64 * 1024 * 1024
 _SMALL = 64 * 1024
+_TOGETHER = 2
 _MANY_FILES = 64
 """How many files from which one sync of the whole file system takes less time than one for each of them."""
 
@@ -51,6 +52,11 @@ class _StagedFile:
         """Whether it is hashed in one go, with others."""
         return self.size <= _SMALL
 
+    @property
+    def behind(self) -> bool:
+        """Whether it is to be hashed on now: an empty file is, once."""
+        return self.digests is None and not self.dropped and (self.hashed < self.readable or not self.size)
+
 
 class StagedVerification:
     """All files of a transfer. Call `readable` and `collect` from one thread; the hashing runs on all cores."""
@@ -70,6 +76,8 @@ class StagedVerification:
         self._unflushed: set[int] = set()
         self._lock = threading.Lock()
         self._jobs: dict[Future[dict[int, Finding]], list[_StagedFile]] = {}
+        # What has become readable of files whose lane is busy, by lane.
+        self._waiting: dict[int, set[int]] = {}
         self._stopped = threading.Event()
         self.hashed = 0
         self.done: set[int] = set()
@@ -132,23 +140,23 @@ class StagedVerification:
         wrong: dict[int, Finding] = {}
         for job in [job for job in self._jobs if job.done()]:
             files = self._jobs.pop(job)
+            due = set() if files[0].small else self._waiting.pop(files[0].lane)
             files = [file for file in files if not file.dropped]
+            findings: dict[int, Finding] = {}
             try:
                 findings = job.result()
             except OSError as error:
-                if not files:
-                    continue
-                raise StorageFailure(str(error.filename or files[0].path), error.strerror or str(error)) from error
+                if files:
+                    raise StorageFailure(str(error.filename or files[0].path), error.strerror or str(error)) from error
             except WeightswarmError:
-                if not files:
-                    continue
-                raise
+                if files:
+                    raise
             wrong |= {file.number: findings[file.number] for file in files if file.number in findings}
             right = [file for file in files if file.number not in findings]
             for file in right:
                 file.running = False
             self.done |= {file.number for file in right if file.digests is not None}
-            self._start({file.number for file in right if file.digests is None})
+            self._start(due | {file.number for file in right if file.digests is None})
         return wrong
 
     def make_durable(self) -> None:
@@ -194,6 +202,7 @@ class StagedVerification:
             self._files[index] = again
 
     def _start(self, indices: set[int]) -> None:
+        ready: dict[int, list[_StagedFile]] = {}
         batch: list[_StagedFile] = []
         for index in sorted(indices):
             file = self._files[index]
@@ -204,12 +213,18 @@ class StagedVerification:
                 if file.readable == file.size:
                     batch.append(file)
             elif file.readable > file.hashed:
-                self._submit([file], file.lane)
+                ready.setdefault(file.lane, []).append(file)
             if len(batch) == BATCH_FILES:
                 self._submit(batch, None)
                 batch = []
         if batch:
             self._submit(batch, None)
+        for lane, files in ready.items():
+            # Two are hashed in the time of one; the others' turn comes when these have caught up.
+            now = [] if lane in self._waiting else files[:_TOGETHER]
+            self._waiting.setdefault(lane, set()).update(file.number for file in files if file not in now)
+            if now:
+                self._submit(now, lane)
 
     def _submit(self, files: list[_StagedFile], lane: int | None) -> None:
         for file in files:
@@ -220,17 +235,15 @@ class StagedVerification:
 
     def _hash(self, worker: Worker, files: list[_StagedFile]) -> dict[int, Finding]:
         """Hash what is readable of files, make those durable that end, and return what is wrong with which."""
-        inodes = [self._identify(file) for file in files]
+        inodes = {file.number: self._identify(file) for file in files}
         try:
-            while not self._stopped.is_set() and not all(file.dropped for file in files):
-                parts = [_next_part(file) for file in files]
+            while (behind := [file for file in files if file.behind]) and not self._stopped.is_set():
+                parts = [_next_part(file) for file in behind]
                 extended = extend_digests(worker, parts)
-                for file, inode, part, (read, digests) in zip(files, inodes, parts, extended, strict=True):
-                    if read != inode:
+                for file, part, (read, digests) in zip(behind, parts, extended, strict=True):
+                    if read != inodes[file.number]:
                         raise _replaced(file)
                     self._advance(file, part.length, digests)
-                if all(file.hashed == file.readable for file in files):
-                    break
         except SourceChanged as error:
             changed = next((file for file in files if os.fspath(file.path) == error.paths[0]), files[0])
             return {changed.number: Finding(changed.expected.path, Fault.WRONG_SIZE, error.reason)}
