@@ -28,8 +28,7 @@ from weightswarm.metainfo import bdecode, bencode
 from weightswarm.reach import Network
 from weightswarm.registry import download_metainfo
 from weightswarm.swarm import relay
-from weightswarm.webseed import Failed, Limits, Misbehaved, standing, upstream
-from weightswarm.webseed import watched as watching
+from weightswarm.webseed import Failed, Limits, Misbehaved, Pace, standing, upstream
 
 MAX_MEMORY = 256 * MIB
 TIMEOUT = 2.0
@@ -145,10 +144,9 @@ def test_all_of_them_at_once_do_not_hold_up_an_honest_peer(
     figure("endless or slow answers, all bounded", len(server.asked))
 
 
-def test_what_trickles_is_no_progress(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_trickles_is_no_progress(server: Server) -> None:
     """Else a byte now and then would keep a fetch alive for ever."""
-    monkeypatch.setattr(watching, "SLOW_SECONDS", 2.0)
-    source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
+    source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()), Pace(slow_seconds=2.0))
     started = time.monotonic()
 
     with pytest.raises(Failed, match=r"it sent \d+ bytes in"):
@@ -158,9 +156,8 @@ def test_what_trickles_is_no_progress(server: Server, monkeypatch: pytest.Monkey
     assert time.monotonic() - started < 20
 
 
-def test_a_header_has_one_deadline_however_it_drips(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "HEADER_SECONDS", 0.6)
-    source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()))
+def test_a_header_has_one_deadline_however_it_drips(server: Server) -> None:
+    source = upstream.Upstream(Limits(Network.LOOPBACK, frozenset()), Pace(header_seconds=0.6))
     started = time.monotonic()
 
     with pytest.raises(Failed, match="no whole header"):

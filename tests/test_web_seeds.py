@@ -59,7 +59,7 @@ from weightswarm.registry import DirectoryRegistry, RegistryEntry
 from weightswarm.scheduling import Schedule, Window
 from weightswarm.verifying import Expectation, Finding
 from weightswarm.verifying import Fault as VerifyFault
-from weightswarm.webseed import WebSeed, file_url, is_hub_folder, retry_after, upstream
+from weightswarm.webseed import Pace, WebSeed, file_url, is_hub_folder, retry_after, upstream
 from weightswarm.webseed import watched as watching
 
 MIB = 2**20
@@ -85,7 +85,7 @@ def counterparts(tmp_path: Path) -> Iterator[Counterparts]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stalls is found out soon."""
-    monkeypatch.setattr(watching, "SLOW_SECONDS", 0.5)
+    monkeypatch.setattr(upstream, "PACE", Pace(slow_seconds=0.5))
 
 
 def torrent(metainfo: Metainfo, folder: Path) -> str:

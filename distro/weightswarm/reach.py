@@ -58,6 +58,18 @@ _NOBODY6 = ("::/96", "::ffff:0:0/96", "64:ff9b:1::/48", "2001::/32", "ff00::/8")
 _PRIVATE6 = ("fc00::/7", "fe80::/10", "fec0::/10", "100::/64")
 
 
+# This machine, its own networks (RFC 1918, RFC 4193) and its links (RFC 3927, RFC 4291): nobody from further away.
+_NEAR = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+         "::1/128", "fc00::/7", "fe80::/10")  # fmt: skip
+
+
+@cache
+def near_ranges() -> tuple[Range, ...]:
+    """Return the ranges, first and last address, of neighbours."""
+    networks = [ipaddress.ip_network(text) for text in _NEAR]
+    return tuple((each.network_address, each.broadcast_address) for each in networks)
+
+
 @cache
 def closed_ranges(network: Network) -> tuple[Range, ...]:
     """Return the ranges, first and last address, that no stranger's word may lead to at `network`."""
@@ -86,10 +98,21 @@ def is_closed(host: str, network: Network) -> bool:
         address = ipaddress.ip_address("127.0.0.1" if is_localhost(host) else host.partition("%")[0])
     except ValueError:
         return False
-    return any(
-        address.version == first.version and int(first) <= int(address) <= int(last)
-        for first, last in closed_ranges(network)
-    )
+    return _is_in(address, closed_ranges(network))
+
+
+def is_near(host: str) -> bool:
+    """Tell whether a literal address is a neighbour's, or this machine's own; IPv4 may come as IPv6 (RFC 4291)."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return _is_in(mapped or address, near_ranges())
+
+
+def _is_in(address: Address, ranges: tuple[Range, ...]) -> bool:
+    return any(address.version == first.version and int(first) <= int(address) <= int(last) for first, last in ranges)
 
 
 def is_literal(host: str) -> bool:

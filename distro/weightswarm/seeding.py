@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from weightswarm.errors import Cancelled, NetworkFailure, SourceChanged, StorageFailure, WeightswarmError
+from weightswarm.lane import GivenFile, Lane, LaneServer
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.progress import Note, Phase, Progress, Report, silent
 from weightswarm.publishing import Release
@@ -56,7 +58,8 @@ def seed_releases(
     `on_ready` is called once, when peers can connect. A release whose files change is stopped with its error; the
     others go on. Raises `NetworkFailure` when it cannot listen or start.
     """
-    with Swarm(options.network, lambda text: report(Note(text))) as swarm:
+    with ExitStack() as stack:
+        swarm = stack.enter_context(Swarm(options.network, lambda text: report(Note(text))))
         if options.network.proxy is not None:
             report(Note("Through a proxy nobody can connect to this machine: it gives to those that it finds itself."))
         elif not swarm.port:
@@ -65,6 +68,12 @@ def seed_releases(
         own = (PeerAddress("127.0.0.1", swarm.port),) if at_home else ()
         peers = tuple(dict.fromkeys((*options.advertise, *own)))
         session = _Seeding(swarm, options, report, stop or threading.Event())
+        if options.network.gives_by_lane and not all(release.metainfo.private for release in releases):
+            # Without it there is BitTorrent.
+            with suppress(OSError):
+                session.lanes = LaneServer(options.network.lane_host)
+                stack.callback(session.lanes.close)
+                swarm.announce_lanes(session.lanes.port)
         for release in releases:
             session.add(release, peers)
         session.start()
@@ -83,8 +92,11 @@ class _Seeding:
         self.options = options
         self.report = report
         self.stop = stop
+        self.lanes: LaneServer | None = None
         self.all: list[SeededRelease] = []
         self.active: dict[Torrent, SeededRelease] = {}
+        self._lane: dict[Torrent, Lane] = {}
+        self._shown = (time.monotonic(), 0)
 
     def add(self, release: Release, peers: tuple[PeerAddress, ...]) -> None:
         metainfo, magnet = release.metainfo, release.magnet(peers)
@@ -94,6 +106,9 @@ class _Seeding:
         self.all.append(seeded)
         torrent = self.swarm.add_seed(metainfo, dict(enumerate(release.locations)), trackers=magnet.trackers)
         self.active[torrent] = seeded
+        if self.lanes is not None and not metainfo.private:
+            self._lane[torrent] = lane = Lane(_given_files(release), torrent.fetchers)
+            self.lanes.offer(metainfo.info_hash.digests, lane)
 
     def start(self) -> None:
         """Wait until every torrent seeds or has failed."""
@@ -179,11 +194,17 @@ class _Seeding:
         """Take down what each release that still seeds has given."""
         for torrent, seeded in self.active.items():
             torrent.refresh_now()
-            seeded.uploaded = torrent.status.uploaded
+            seeded.uploaded = self._uploaded(torrent)
+
+    def _uploaded(self, torrent: Torrent) -> int:
+        lane = self._lane.get(torrent)
+        return torrent.status.uploaded + (0 if lane is None else lane.given)
 
     def _stop(self, torrent: Torrent, error: WeightswarmError | None) -> None:
         seeded = self.active.pop(torrent)
-        seeded.uploaded = torrent.status.uploaded
+        if self.lanes is not None and torrent in self._lane:
+            self.lanes.withdraw(self._lane[torrent])
+        seeded.uploaded = self._uploaded(torrent)
         seeded.error = error
         self.swarm.remove(torrent)
 
@@ -191,18 +212,28 @@ class _Seeding:
         if self.options.ratio is None:
             return
         for torrent, seeded in list(self.active.items()):
-            if torrent.status.uploaded >= self.options.ratio * seeded.release.manifest.total_size:
+            if self._uploaded(torrent) >= self.options.ratio * seeded.release.manifest.total_size:
                 self._stop(torrent, None)
 
     def _show(self) -> None:
         statuses = [torrent.status for torrent in self.active]
+        lanes = [self._lane[torrent] for torrent in self.active if torrent in self._lane]
+        given = sum(lane.given for lane in self._lane.values())
+        (then, before), self._shown = self._shown, (time.monotonic(), given)
+        by_lane = int((given - before) / max(1e-3, self._shown[0] - then))
         self.report(
             Progress(
                 Phase.SEEDING,
                 total=sum(seeded.release.manifest.total_size for seeded in self.active.values()),
-                upload_rate=sum(status.upload_rate for status in statuses),
-                uploaded=sum(status.uploaded for status in statuses),
-                peers=sum(status.peers for status in statuses),
+                upload_rate=sum(status.upload_rate for status in statuses) + by_lane,
+                uploaded=sum(map(self._uploaded, self.active)),
+                peers=sum(status.peers for status in statuses) + sum(lane.fetchers for lane in lanes),
                 note=f"{len(self.active)} releases" if len(self.active) != 1 else "",
             )
         )
+
+
+def _given_files(release: Release) -> list[GivenFile]:
+    """Return the files as they were hashed."""
+    pairs = zip(release.locations, release.signatures, strict=True)
+    return [GivenFile(path, found.size, found.mtime_ns, found.inode) for path, found in pairs]

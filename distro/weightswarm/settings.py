@@ -87,6 +87,7 @@ OPTIONS = (
     "name",
     "network",
     "new",
+    "no-lane",
     "no-passphrase",
     "offline",
     "old",

@@ -14,6 +14,7 @@ from weightswarm.cli.loading import loading_of
 from weightswarm.cli.options import (
     TRACKER_SCHEMES,
     cache_options,
+    lane_option,
     network_from,
     network_options,
     option,
@@ -67,6 +68,7 @@ _MAX_MANIFEST = 128 * 1024 * 1024
 @option("--timeout", type=float, default=300.0, show_default=True, metavar="SECONDS", callback=positive("seconds"),
         help="Give up after this long without metadata or progress.")  # fmt: skip
 @model_sig_options
+@lane_option
 @network_options
 @registry_options
 @cache_options

@@ -227,6 +227,14 @@ def route_options(command: F) -> F:
     )(command)  # fmt: skip
 
 
+def lane_option(command: F) -> F:
+    """`--no-lane`, for commands that make a `NetworkOptions` and give or take payload by it."""
+    return option(
+        "--no-lane", is_flag=True,
+        help="Neither give to a lone neighbour nor take from one by HTTP: by BitTorrent alone.",
+    )(command)  # fmt: skip
+
+
 def network_options(command: F) -> F:
     """Everything that makes a `NetworkOptions`, passed on as `network_choice`, `listen`, `peers`, …"""
     for decorate in (
@@ -267,6 +275,7 @@ def network_from(options: dict[str, Any]) -> NetworkOptions:
         download_limit=options.pop("download_limit"),
         dht_nodes=options.pop("dht_nodes"),
         peers=options.pop("peers"),
+        lane=not options.pop("no_lane", False),
     )
 
 

@@ -12,6 +12,7 @@ from weightswarm.cli.completing import complete_places
 from weightswarm.cli.options import (
     Address,
     cache_options,
+    lane_option,
     network_from,
     network_options,
     option,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @qr_option
 @signer_options
 @release_options
+@lane_option
 @network_options
 @cache_options
 @output_options

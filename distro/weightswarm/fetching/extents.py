@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from weightswarm.lane import Layout
+
 EXTENT = 64 * 1024 * 1024
 """Most bytes for one request: so few that a lost connection costs little, so many that requests cost nothing."""
 
@@ -66,14 +68,22 @@ class Extents:
             file = None if self.ended else self._next_file(lacking)
             if file is None:
                 return None if self.ended else self._steal(lacking, rate)
-            spans = self._pending[file]
-            first, end = spans.pop(0)
-            if end - first > EXTENT:
-                insort(spans, (first + EXTENT, end))
-                end = first + EXTENT
-            if not spans:
-                del self._pending[file]
-            return self._take(Extent(file, first, end))
+            return self._cut(file, EXTENT)
+
+    def take_run(self, layout: Layout, most_files: int) -> list[Extent]:
+        """Return what to bring next of files that follow each other, for one request: what is left of one, and the next
+        ones, as far as nobody brings them. Nothing when nothing is left."""
+        with self._changed:
+            file = None if self.ended else self._next_file(())
+            taken: list[Extent] = []
+            left = EXTENT
+            while file is not None and left > 0 and len(taken) < most_files:
+                taken.append(last := self._cut(file, left))
+                left -= last.end - last.position
+                file = layout.after(file) if last.end == layout.size(file) else None
+                if file not in self._pending or self._busy[file] or self._pending[file][0][0]:
+                    file = None
+            return taken
 
     def take_file(self, lacking: Container[int]) -> list[Extent]:
         """Return all that is to come of one file that nobody else brings, in order, for who sends whole files."""
@@ -119,6 +129,17 @@ class Extents:
             self._changed.notify_all()
 
     # --- with the lock held --------------------------------------------------------------------------------------
+
+    def _cut(self, file: int, most: int) -> Extent:
+        """Take the first bytes to come of a file."""
+        spans = self._pending[file]
+        first, end = spans.pop(0)
+        if end - first > most:
+            insort(spans, (first + most, end))
+            end = first + most
+        if not spans:
+            del self._pending[file]
+        return self._take(Extent(file, first, end))
 
     def _take(self, extent: Extent) -> Extent:
         self._taken.add(extent)

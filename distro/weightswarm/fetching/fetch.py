@@ -26,8 +26,7 @@ from weightswarm.errors import InvalidInput, Untrusted, WeightswarmError
 from weightswarm.fetching.agreeing import agreed_manifest
 from weightswarm.fetching.changed import Holdings
 from weightswarm.fetching.code import announce_code, check_contents
-from weightswarm.fetching.http_transfer import HttpTransfer
-from weightswarm.fetching.metadata import ask_swarm
+from weightswarm.fetching.metadata import Met, ask_swarm
 from weightswarm.fetching.options import NOTHING_REUSED, FetchOptions, FetchResult, Reused
 from weightswarm.fetching.over_http import ask_exact_sources, name_hub_folder
 from weightswarm.fetching.plan import FetchPlan, check_space, select_entries, selected_globs, sort_out, unhashed
@@ -39,11 +38,12 @@ from weightswarm.fetching.source import (
     with_public_trackers,
     without_public_trackers,
 )
-from weightswarm.fetching.transfer import Transfer, staged_files
+from weightswarm.fetching.transfer import staged_files
 from weightswarm.fetching.twins import split_twins, stage_twins
 from weightswarm.fetching.vouching import Vouched, Voucher
+from weightswarm.fetching.ways import Ways
 from weightswarm.fetching.witness import check_published_digests, manifest_from_pieces
-from weightswarm.magnet import MagnetLink, PeerAddress
+from weightswarm.magnet import MagnetLink
 from weightswarm.manifest import FileEntry, Manifest, magnet_model_name, parse_model_name
 from weightswarm.metainfo import Metainfo, TorrentFile
 from weightswarm.progress import Note, Report, silent
@@ -93,7 +93,7 @@ class _Fetch:
         self.cache = cache
         self.options = options
         self.report = report
-        self.peers: tuple[PeerAddress, ...] = ()
+        self.met = Met()
         self._voucher = Voucher(store, Leave(options.allow_expired, options.allow_older), options.trust, report)
         self._vouched: Vouched | None = None
         self._called: str | None = None
@@ -201,7 +201,7 @@ class _Fetch:
             return kept
         if self.options.http_only:
             return ask_exact_sources(self.wanted.magnet, self.options.network, self.report)
-        metainfo, self.peers = ask_swarm(
+        metainfo, self.met = ask_swarm(
             self._open_swarm(),
             self._magnet(),
             timeout=self.options.timeout,
@@ -309,12 +309,12 @@ class _Fetch:
             if missing:
                 taken = here.take_unchanged(first, twins, staging, self.report)
                 check_space(placement, staging, missing)
-                transfer = self._transfer(metainfo, {entry.path: Expectation.of(entry) for entry in first}, staging)
-                torrent = transfer.run(self._magnet(), self.peers)
-                staged.update(staged_files(transfer))
+                ways = self._ways(metainfo, {entry.path: Expectation.of(entry) for entry in first}, staging)
+                torrent = ways.run(self._magnet(), self.met)
+                staged.update(staged_files(ways))
                 staged.update(stage_twins(twins, first, staged, staging))
-                received, by_http = transfer.received, transfer.from_web_seeds
-                reused = reused.and_pieces(taken, transfer.found)
+                received, by_http = ways.received, ways.from_web_seeds
+                reused = reused.and_pieces(taken, ways.found)
             held = tuple(entry.path for entry in kept)
             located = {entry.path: file for entry in kept if (file := placement.held(entry)) is not None}
             located |= {path: file.path for path, file in staged.items()}
@@ -332,16 +332,17 @@ class _Fetch:
             done = self._result(placement.target, here.name, manifest, whole, downloaded=received, reused=reused)
             return replace(done, from_web_seeds=by_http)
 
-    def _transfer(
-        self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging
-    ) -> Transfer | HttpTransfer:
-        expectations = {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted}
-        timeout, report = self.options.timeout, self.report
-        if self.options.http_only:
-            return HttpTransfer(self._network, metainfo, expectations, staging, timeout=timeout, report=report)
-        swarm = self._open_swarm()
-        swarm.name_web_seeds(self._network.web_seeds)
-        return Transfer(swarm, metainfo, expectations, staging, timeout=timeout, report=report)
+    def _ways(self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging) -> Ways:
+        return Ways(
+            self._open_swarm,
+            self._network,
+            metainfo,
+            {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted},
+            staging,
+            http_only=self.options.http_only,
+            timeout=self.options.timeout,
+            report=self.report,
+        )
 
     def _fetch_on_trust(self, metainfo: Metainfo) -> FetchResult:
         """Fetch a torrent that has no manifest, check every piece ourselves, and write the manifest it gives."""
@@ -359,9 +360,9 @@ class _Fetch:
             here = Holdings(self.cache, placeholder.name, placeholder, metainfo, placement, unhashed)
             taken = here.take_unchanged(unhashed, [], staging, self.report)
             check_space(placement, staging, unhashed)
-            transfer = self._transfer(metainfo, sized, staging)
-            torrent = transfer.run(self._magnet(), self.peers)
-            staged = staged_files(transfer)
+            ways = self._ways(metainfo, sized, staging)
+            torrent = ways.run(self._magnet(), self.met)
+            staged = staged_files(ways)
             located = {path: file.path for path, file in staged.items()}
             manifest = manifest_from_pieces(metainfo, located, self._name(metainfo), self.report)
             if self.wanted.announcement is not None:
@@ -373,9 +374,9 @@ class _Fetch:
             self._vouch_again(None, metainfo)
             placement.place(VerifiedFiles(staged, (), torrent, metainfo.info_hash, utc_now(), staging.folder))
             staging.discard(file.path for file in metainfo.files)
-            reused, received = Reused().and_pieces(taken, transfer.found), transfer.received
+            reused, received = Reused().and_pieces(taken, ways.found), ways.received
             done = self._result(placement.target, manifest.name, manifest, True, downloaded=received, reused=reused)
-            return replace(done, from_web_seeds=transfer.from_web_seeds)
+            return replace(done, from_web_seeds=ways.from_web_seeds)
 
     def _check_model_sig(self, manifest: Manifest, carried: Path | None) -> None:
         """Hold the release against the `model.sig` that the user demands; the one it carries has been hashed."""

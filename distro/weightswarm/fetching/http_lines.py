@@ -16,8 +16,8 @@ from weightswarm.storage import OpenFolder, storage_errors
 from weightswarm.webseed import Body, Failed, Limits, Misbehaved, NoRanges, Upstream, WebSeed, file_url
 
 MAX_LINES = 32
-_LINES = 4
-_BUFFER = 1024 * 1024
+LINES = 4
+BUFFER = 1024 * 1024
 _LEAST_CLAIM = 64 * 1024
 _CLAIM_SECONDS = 0.25
 _IDLE_SECONDS = 0.2
@@ -39,7 +39,7 @@ class Throttle:
     def most(self) -> int:
         """Most bytes for one read."""
         limit = self._limit()
-        return max(4096, min(_BUFFER, limit // 8)) if limit else _BUFFER
+        return max(4096, min(BUFFER, limit // 8)) if limit else BUFFER
 
     def pause(self, count: int) -> float:
         """Take note of bytes that came; return the seconds to wait before the next."""
@@ -69,8 +69,8 @@ class Lines:
         self._extents = extents
         self._throttle = Throttle(download_limit)
         self._passed_over: dict[int, int] = dict.fromkeys((web_seed.number for web_seed in web_seeds), 0)
-        each = max(1, min(_LINES, MAX_LINES // 4 // len(web_seeds)))
-        self._lines = [(web_seed, Upstream(limits)) for web_seed in web_seeds[:MAX_LINES] for _ in range(each)]
+        each = max(1, min(LINES, MAX_LINES // 4 // len(web_seeds)))
+        self._lines = [(web_seed, self._upstream(limits)) for web_seed in web_seeds[:MAX_LINES] for _ in range(each)]
         self._threads = [
             threading.Thread(target=self._work, args=line, name="web-seed", daemon=True) for line in self._lines
         ]
@@ -96,10 +96,13 @@ class Lines:
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
 
+    def _upstream(self, limits: Limits) -> Upstream:
+        return Upstream(limits)
+
     # --- in the threads ------------------------------------------------------------------------------------------
 
     def _work(self, web_seed: WebSeed, upstream: Upstream) -> None:
-        buffer = memoryview(bytearray(_BUFFER))
+        buffer = memoryview(bytearray(BUFFER))
         rate = 0.0
         try:
             while not self._extents.ended and not web_seed.left_out:

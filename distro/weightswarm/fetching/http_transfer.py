@@ -57,6 +57,8 @@ _NO_WEB_SEED = "give -w URL, an HTTP folder with the files; or `-w hub`; or fetc
 class HttpTransfer:
     """One torrent's way into staging from its web seeds, as `Transfer` is from the swarm."""
 
+    _kind = "web seed"
+
     def __init__(
         self,
         network: NetworkOptions,
@@ -108,19 +110,7 @@ class HttpTransfer:
         Raises `InvalidInput` without a web seed, `NetworkFailure` when none is left, `ContentMismatch`,
         `SwarmTimeout`, `OutOfSpace`, `StorageFailure`. Staging keeps what came.
         """
-        sieve = Sieve(self.network)
-        urls = sieve.web_seeds(dict.fromkeys((*magnet.web_seeds, *self.metainfo.web_seeds)))
-        if summary := sieve.summary():
-            self.report(Note(summary))
-        if not urls:
-            raise InvalidInput(
-                f"--http-only needs a web seed, and nobody names one for {self.metainfo.name}", hint=_NO_WEB_SEED
-            )
-        self._web_seeds = [WebSeed(number, url) for number, url in enumerate(urls)]
-        limits = self.network.limits()
-        lines = Lines(self.metainfo, self.staging, self._web_seeds, self._extents, limits, self._download_limit)
-        if self.network.schedule.windows:
-            self.report(Note(f"By the schedule: {self._rates_told}."))
+        lines = self._ask(magnet)
         try:
             self._take_staged()
             self._extents.add(self._coverage.missing())
@@ -132,6 +122,22 @@ class HttpTransfer:
         self._verification.make_durable()
         self.identities = self._verification.check_untouched()
         return self.metainfo.data
+
+    def _ask(self, magnet: MagnetLink) -> Lines:
+        """Return connections to all that may be asked. Raises `InvalidInput` when that is nobody."""
+        sieve = Sieve(self.network)
+        urls = sieve.web_seeds(dict.fromkeys((*magnet.web_seeds, *self.metainfo.web_seeds)))
+        if summary := sieve.summary():
+            self.report(Note(summary))
+        if not urls:
+            raise InvalidInput(
+                f"--http-only needs a web seed, and nobody names one for {self.metainfo.name}", hint=_NO_WEB_SEED
+            )
+        self._web_seeds = [WebSeed(number, url) for number, url in enumerate(urls)]
+        limits = self.network.limits()
+        if self.network.schedule.windows:
+            self.report(Note(f"By the schedule: {self._rates_told}."))
+        return Lines(self.metainfo, self.staging, self._web_seeds, self._extents, limits, self._download_limit)
 
     # --- what is on disk already ---------------------------------------------------------------------------------
 
@@ -165,6 +171,9 @@ class HttpTransfer:
     def _prepare(self, index: int) -> list[tuple[int, int]]:
         """Make a staged file ready, and return where it has bytes."""
         path, file = self.files[index], self.metainfo.files[index]
+        if file.size and not os.path.lexists(path):
+            # Whoever brings its first byte makes it.
+            return []
         self.staging.cut(file.path, file.size)
         with storage_errors(path):
             descriptor = open_staged(path, self.staging.base)
@@ -327,7 +336,7 @@ class HttpTransfer:
         for web_seed in self._web_seeds:
             if web_seed.left_out and web_seed.number not in self._said:
                 self._said.add(web_seed.number)
-                self.report(Note(f"The web seed {web_seed.shown} is left out: {web_seed.left_out}"))
+                self.report(Note(f"The {self._kind} {web_seed.shown} is left out: {web_seed.left_out}"))
         asked = [web_seed for web_seed in self._web_seeds if not web_seed.left_out]
         if self._coverage.complete:
             return
@@ -357,7 +366,7 @@ class HttpTransfer:
                 done=self._coverage.done,
                 total=total,
                 download_rate=int((self.received - self._rates[0][1]) / seconds),
-                note="1 web seed" if asked == 1 else f"{asked:,} web seeds",
+                note=f"{asked:,} {self._kind}{'' if asked == 1 else 's'}",
             )
         )
         if self._verification.hashed:

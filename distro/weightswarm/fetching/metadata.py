@@ -29,6 +29,14 @@ _SHOWN = 200
 """Characters of a tracker's URL and of its reason: either may be as long as it likes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Met:
+    """Whom asking for metadata met: peers that could be dialled, and where neighbours among them have a lane."""
+
+    peers: tuple[PeerAddress, ...] = ()
+    lanes: tuple[PeerAddress, ...] = ()
+
+
 @dataclass(slots=True)
 class Attempts:
     """What was tried to find peers, for progress notes and for the message when nothing came of it."""
@@ -60,8 +68,8 @@ class Attempts:
 
 def ask_swarm(
     swarm: Swarm, magnet: MagnetLink, *, timeout: float, report: Report, advice: str | None = None
-) -> tuple[Metainfo, tuple[PeerAddress, ...]]:
-    """Return a magnet's metainfo (its info dict, and the piece layers if peers know them) and the peers met on the way.
+) -> tuple[Metainfo, Met]:
+    """Return a magnet's metainfo (its info dict, and the piece layers if peers know them) and who was met on the way.
 
     URLs of the torrent file in the magnet (`xs`, `as`) are asked at the same time. `advice` is one more hint for when
     nobody answers. Raises `SwarmTimeout` after `timeout` seconds, `InvalidMetainfo` for metadata that breaks the rules.
@@ -78,11 +86,11 @@ def ask_swarm(
                 attempts.take(event)
                 if isinstance(event, MetadataReceived) and event.torrent is torrent:
                     metainfo = parse_info_dict(event.info_bytes)
-                    return _with_layers(swarm, torrent, metainfo), _peers_for(metainfo, torrent, report)
+                    return _with_layers(swarm, torrent, metainfo), _met(metainfo, torrent, report)
                 if isinstance(event, TorrentFailed) and event.torrent is torrent:
                     raise InvalidMetainfo(event.reason)
             if (downloaded := exact_source.poll()) is not None:
-                return downloaded, _peers_for(downloaded, torrent, report)
+                return downloaded, _met(downloaded, torrent, report)
             now = time.monotonic()
             patience.look((), now)
             if patience.search_due():
@@ -100,13 +108,13 @@ def ask_swarm(
     )
 
 
-def _peers_for(metainfo: Metainfo, torrent: Torrent, report: Report) -> tuple[PeerAddress, ...]:
+def _met(metainfo: Metainfo, torrent: Torrent, report: Report) -> Met:
     """Return who was met and may be asked for payload: of a private torrent (BEP 27) only its trackers and the link
     may say, and they will say it again; the DHT, other peers and the local network were asked before it was known."""
     if not metainfo.private:
-        return torrent.known_peers()
+        return Met(torrent.known_peers(), tuple(torrent.lanes()))
     report(Note("The torrent is private: only its trackers, the link and --peer say who is asked for it."))
-    return ()
+    return Met()
 
 
 def _with_layers(swarm: Swarm, torrent: Torrent, metainfo: Metainfo) -> Metainfo:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from pathlib import Path
+from typing import Protocol
 
 from weightswarm.cache import StagedFile, Staging
 from weightswarm.errors import ContentMismatch, OutOfSpace, StorageFailure, SwarmTimeout, WeightswarmError
-from weightswarm.fetching.http_transfer import HttpTransfer
 from weightswarm.fetching.metadata import Attempts
 from weightswarm.fetching.ordering import PieceOrder
 from weightswarm.fetching.patience import Patience
@@ -42,6 +43,9 @@ _FLUSH_SECONDS = 0.2
 _ORDER_SECONDS = 0.5
 _STUCK_SECONDS = 3.0
 _MAX_STUCK = 3
+_LEAVE_SECONDS = 0.25
+_LEAST_TO_LEAVE = 8 * 1024 * 1024
+_LET_GO_SECONDS = 10.0
 
 
 class _End(Enum):
@@ -49,16 +53,20 @@ class _End(Enum):
 
     `INCONSISTENT`: v1 and v2 hashes seem to disagree. `STUCK`: bad pieces came, and then nothing. Who sends part of
     a bad piece is under suspicion, and after four the honest peer is banned beside the lying one. Taken up again, with
-    each piece from one peer, the torrent knows nothing of that, and soon who lied.
+    each piece from one peer, the torrent knows nothing of that, and soon who lied. `LEFT`: there is a better way.
     """
 
     VERIFIED = "verified"
     INCONSISTENT = "inconsistent"
     STUCK = "stuck"
+    LEFT = "left"
 
 
 class Transfer:
     """One torrent's way into staging. `expectations` maps indices of `metainfo.files` to what each file must be.
+
+    While most is still missing, `leave` is asked now and then whether to leave the swarm for another way; if so, `left`
+    is true, nothing is verified, and nothing writes to staging any more.
 
     Once `run` has ended, `received` counts the payload bytes that came over the network, `from_web_seeds` those of
     them that came by HTTP, `found` are the pieces that stood on disk before any came, and `identities` tell by index
@@ -74,6 +82,7 @@ class Transfer:
         *,
         timeout: float,
         report: Report,
+        leave: Callable[[Torrent], bool] | None = None,
     ) -> None:
         self.swarm = swarm
         self.metainfo = metainfo
@@ -81,6 +90,8 @@ class Transfer:
         self.staging = staging
         self.timeout = timeout
         self.report = report
+        self.left = False
+        self._leave = leave
         self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
         self.received = 0
         self.from_web_seeds = 0
@@ -108,6 +119,9 @@ class Transfer:
         peers = tuple(peers)
         try:
             while (end := self._download(magnet, peers)) is not _End.VERIFIED:
+                if end is _End.LEFT:
+                    self.left = True
+                    return self.metainfo.data
                 self._ends[end] += 1
                 if self._ends[_End.INCONSISTENT] > 1:
                     raise self._rejection(tuple(self.metainfo.files[index].path for index in sorted(self.expectations)))
@@ -161,7 +175,7 @@ class Transfer:
 
     def _loop(self, torrent: Torrent, attempts: Attempts) -> _End:
         patience = Patience(self.timeout, time.monotonic())
-        next_report = next_flush = next_order = 0.0
+        next_report = next_flush = next_order = next_leave = 0.0
         while len(self._verification.done) < len(self.expectations):
             for event in self.swarm.poll(0.02 if self._verification.busy else 0.1):
                 if isinstance(event, TorrentFailed) and event.torrent is torrent and event.inconsistent:
@@ -182,6 +196,10 @@ class Transfer:
             if now >= next_report:
                 next_report = now + _REPORT_SECONDS
                 self._show(torrent)
+            if now >= next_leave:
+                next_leave = now + _LEAVE_SECONDS
+                if self._may_leave(torrent) and self._let_go(torrent):
+                    return _End.LEFT
             status = torrent.status
             checked = status.progress if status.checking else 1.0
             patience.look((status.done, checked, self._verification.hashed), now)
@@ -193,6 +211,28 @@ class Transfer:
                 return _End.STUCK
         self._show(torrent)
         return _End.VERIFIED
+
+    def _may_leave(self, torrent: Torrent) -> bool:
+        status = torrent.status
+        missing = status.wanted - status.done
+        # The other way hashes what is here anew.
+        worth = missing >= _LEAST_TO_LEAVE and 2 * status.done <= missing
+        return self._begun and not status.checking and worth and self._leave is not None and self._leave(torrent)
+
+    def _let_go(self, torrent: Torrent) -> bool:
+        """Leave all peers; return whether nothing is on its way to the disk any more, which may take too long."""
+        awaited = 1 + (self._flushing is not None)
+        torrent.let_go()
+        until = time.monotonic() + _LET_GO_SECONDS
+        while awaited and time.monotonic() < until:
+            for event in self.swarm.poll(0.05):
+                awaited -= isinstance(event, Flushed) and event.torrent is torrent
+                if isinstance(event, StorageFailed | TorrentFailed):
+                    self._take(event, torrent)
+        if awaited:
+            self._leave = None
+            torrent.come_back()
+        return not awaited
 
     def _take(self, event: Event, torrent: Torrent) -> None:
         if isinstance(event, ListenFailed) or event.torrent is not torrent:
@@ -279,7 +319,23 @@ class Transfer:
         )
 
 
-def staged_files(transfer: Transfer | HttpTransfer) -> dict[str, StagedFile]:
+class Verified(Protocol):
+    """A way into staging whose `run` has ended."""
+
+    @property
+    def metainfo(self) -> Metainfo:
+        """The torrent."""
+
+    @property
+    def files(self) -> Mapping[int, Path]:
+        """Where its files are staged, by index."""
+
+    @property
+    def identities(self) -> Mapping[int, FileIdentity]:
+        """What each was when it was verified."""
+
+
+def staged_files(transfer: Verified) -> dict[str, StagedFile]:
     """Return the verified files in staging, by their path in the release."""
     files = transfer.metainfo.files
     return {files[index].path: StagedFile(transfer.files[index], found) for index, found in transfer.identities.items()}

@@ -45,7 +45,7 @@ class NetworkOptions:
 
     `schedule` says when other limits hold. `max_connections` bounds peers and web seeds together, None for the usual
     bound. With a `proxy` every connection goes through it, and what cannot is left out; `interface` is what connections
-    leave by and peers come in at.
+    leave by and peers come in at. `lane` lets neighbours give and take by HTTP where nobody else wants the same.
 
     Raises `InvalidInput` for an address to listen at that the level rules out, and for what a proxy rules out.
     """
@@ -62,6 +62,7 @@ class NetworkOptions:
     max_connections: int | None = None
     proxy: Proxy | None = None
     interface: Interface | None = None
+    lane: bool = True
 
     def __post_init__(self) -> None:
         if not all(0 <= limit <= MAX_RATE for limit in (self.upload_limit, self.download_limit)):
@@ -97,6 +98,27 @@ class NetworkOptions:
     def route(self) -> Route:
         """The way that connections leave by."""
         return Route(self.proxy, self.interface)
+
+    @property
+    def gives_by_lane(self) -> bool:
+        """Whether lanes may be offered: what they give obeys no rate limit, no bound on connections, no route."""
+        return self._has_lanes and not self.upload_limit
+
+    @property
+    def takes_by_lane(self) -> bool:
+        """Whether a neighbour's lane may be asked; see `gives_by_lane`."""
+        return self._has_lanes and not self.download_limit
+
+    @property
+    def _has_lanes(self) -> bool:
+        bounded = self.schedule.windows or self.max_connections is not None
+        return self.lane and not bounded and self.proxy is None and self.interface is None
+
+    @property
+    def lane_host(self) -> str:
+        """Where lanes are to be asked for: where peers come in; empty for every address."""
+        at_home = "127.0.0.1" if self.network is Network.LOOPBACK else ""
+        return at_home if self.listen is None else self.listen.host
 
     def limits(self) -> Limits:
         """Return what web seeds may have asked of whom."""

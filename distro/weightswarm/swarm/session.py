@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import libtorrent as lt
 
 from weightswarm.errors import NetworkFailure
+from weightswarm.lane import client_version
 from weightswarm.magnet import InfoHash, MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
 from weightswarm.swarm.alerts import event_of, local_peer
@@ -116,6 +117,15 @@ class Swarm:
         self.options = replace(self.options, web_seeds=(*self.options.web_seeds, *urls))
         self._sieve.options = self.options
         self._relay.limits = self.options.limits()
+
+    def announce_lanes(self, port: int) -> None:
+        """Tell peers from now on that neighbours may ask at this port. Trackers are told the same name as ever."""
+        self._session.apply_settings(cast("Any", {"handshake_client_version": client_version(port)}))
+
+    @property
+    def peer_id(self) -> bytes:
+        """What peers know this session by: 20 bytes (BEP 3)."""
+        return self._peer_id
 
     def dht_nodes(self) -> int:
         """Return how many DHT nodes are known, 0 when the DHT is off."""

@@ -11,7 +11,7 @@ import libtorrent as lt
 
 from weightswarm.hashing import usable_cores
 from weightswarm.magnet import PeerAddress
-from weightswarm.reach import FIRST_FREE_PORT
+from weightswarm.reach import FIRST_FREE_PORT, near_ranges
 from weightswarm.scheduling import Rates
 from weightswarm.swarm.network import Network, NetworkOptions
 from weightswarm.version import __version__
@@ -207,15 +207,6 @@ def _peer_classes(session: lt.session) -> lt.ip_filter:
     classes = lt.ip_filter()
     classes.add_rule(_ALL_IPV4, "255.255.255.255", limited)
     classes.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", limited)
-    for first, last in (
-        ("10.0.0.0", "10.255.255.255"),
-        ("127.0.0.0", "127.255.255.255"),
-        ("169.254.0.0", "169.254.255.255"),
-        ("172.16.0.0", "172.31.255.255"),
-        ("192.168.0.0", "192.168.255.255"),
-        ("::1", "::1"),
-        ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-        ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-    ):
-        classes.add_rule(first, last, near)
+    for first, last in near_ranges():
+        classes.add_rule(str(first), str(last), near)
     return classes

@@ -9,8 +9,10 @@ from pathlib import Path
 import libtorrent as lt
 
 from weightswarm.errors import InvalidMetainfo
+from weightswarm.lane import lane_port
 from weightswarm.magnet import InfoHash, PeerAddress
 from weightswarm.metainfo import Metainfo, bencode
+from weightswarm.reach import is_near
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,26 @@ class Torrent:
 
     def fetchers(self) -> set[bytes]:
         """Return the peer ids of connected peers that lack something."""
-        unsettled = lt.peer_info.seed | lt.peer_info.connecting | lt.peer_info.handshake
-        return {peer.pid.to_bytes() for peer in self.handle.get_peer_info() if not peer.flags & unsettled}
+        settled = self._settled_peers()
+        return {peer.pid.to_bytes() for peer in settled if not peer.flags & lt.peer_info.seed}
+
+    def lanes(self) -> set[PeerAddress]:
+        """Return where connected neighbours say that they have a lane, each at the address that he is connected by."""
+        told = [(peer.ip[0], lane_port(peer.client)) for peer in self._settled_peers()]
+        return {PeerAddress(host, port) for host, port in told if port is not None and is_near(host)}
+
+    def _settled_peers(self) -> list[lt.peer_info]:
+        unsettled = lt.peer_info.connecting | lt.peer_info.handshake
+        return [peer for peer in self.handle.get_peer_info() if not peer.flags & unsettled]
+
+    def let_go(self) -> None:
+        """Leave all peers, and ask for a `Flushed` event once nothing is on its way to the disk any more."""
+        self.handle.pause()
+        self.handle.flush_cache()
+
+    def come_back(self) -> None:
+        """Go on after all."""
+        self.handle.resume()
 
     def new_pieces(self) -> set[int]:
         """Return the pieces that no connected peer but seeds has."""

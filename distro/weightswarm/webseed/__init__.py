@@ -7,7 +7,7 @@ from weightswarm.webseed.address import HUB, file_url, in_folder, is_hub_folder,
 from weightswarm.webseed.standing import MISSING, WebSeed
 from weightswarm.webseed.upstream import Body, Limits, Upstream, limits_for
 from weightswarm.webseed.waiting import retry_after
-from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges
+from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges, Pace
 
 __all__ = [
     "HUB",
@@ -17,6 +17,7 @@ __all__ = [
     "Limits",
     "Misbehaved",
     "NoRanges",
+    "Pace",
     "Upstream",
     "WebSeed",
     "file_url",

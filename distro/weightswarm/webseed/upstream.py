@@ -21,12 +21,10 @@ from weightswarm.reach import Endpoint, Network, Refused, check_stranger, connec
 from weightswarm.version import __version__
 from weightswarm.webseed.address import in_folder
 from weightswarm.webseed.waiting import retry_after
-from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges, Watched
+from weightswarm.webseed.watched import Failed, Misbehaved, NoRanges, Pace, Watched
 
 MAX_REDIRECTS = 5
-HEADER_SECONDS = 10.0
-"""The whole of an answer's header has this long, redirects and connecting included."""
-
+PACE = Pace()
 _CHUNK = 256 * 1024
 _SKIP_SECONDS = 10.0
 _MAX_SKIP = 16 * 1024 * 1024
@@ -62,11 +60,13 @@ def limits_for(network: Network, named: frozenset[Endpoint], route: Route, web_s
 class Upstream:
     """Connections to one web seed, kept open between requests. For one thread at a time.
 
-    `close` may come from any thread; what waits then fails.
+    `close` may come from any thread; what waits then fails. At most `redirects` are followed.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, pace: Pace | None = None, redirects: int = MAX_REDIRECTS) -> None:
         self.limits = limits
+        self.pace = pace or PACE
+        self._redirects = redirects
         self._connection: socket.socket | None = None
         self._leads_to: tuple[str, Endpoint] | None = None
         self._targets: dict[str, str] = {}
@@ -110,8 +110,8 @@ class Upstream:
             return self._follow(url, url, first, last, span)
 
     def _follow(self, url: str, target: str, first: int, last: int, span: tuple[int, int] | None) -> Body:
-        deadline = time.monotonic() + HEADER_SECONDS
-        for _ in range(MAX_REDIRECTS + 1):
+        deadline = time.monotonic() + self.pace.header_seconds
+        for _ in range(self._redirects + 1):
             response, stream = self._request(target, url, span, deadline)
             if response.status in (301, 302, 303, 307, 308):
                 location = response.headers.get("Location", "")
@@ -126,7 +126,7 @@ class Upstream:
                 self._targets[url] = target
             stream.body_begins()
             return Body(self, response, stream, begins, last + 1)
-        raise Misbehaved(f"it redirects more than {MAX_REDIRECTS} times")
+        raise Misbehaved(f"it redirects more than {self._redirects} times")
 
     def _judge(
         self, response: http.client.HTTPResponse, target: str, first: int, last: int, span: tuple[int, int] | None
@@ -182,7 +182,7 @@ class Upstream:
         if span is not None:
             lines.append(f"Range: bytes={span[0]}-{span[1]}")
         lines += self._credentials(target, origin)
-        stream = Watched(connection, deadline)
+        stream = Watched(connection, deadline, self.pace)
         try:
             connection.settimeout(max(0.05, deadline - time.monotonic()))
             connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii", "strict"))

@@ -7,20 +7,27 @@ import socket
 import ssl
 import struct
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAX_HEADER_BYTES = 32 * 1024
-SLOW_SECONDS = 10.0
-"""A body that sends nothing, or less than 10 KiB, for this long is cut off."""
-
-_SLOW_BYTES = 10 * 1024
 _NO_HEADER = "it sent no whole header in time"
 _HEADER_BUFFER = 16 * 1024
 _MAX_AROUND = 2 * 1024 * 1024
 """Most bytes about chunks (RFC 9112 section 7.1: sizes, extensions, trailers) beyond as many as the chunks hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a server may take. The whole of an answer's header has `header_seconds`, redirects and connecting
+    included; a body that sends less than `slow_bytes`, or nothing, for `slow_seconds` is cut off."""
+
+    header_seconds: float = 10.0
+    slow_seconds: float = 10.0
+    slow_bytes: int = 10 * 1024
 
 
 class Misbehaved(Exception):
@@ -52,8 +59,9 @@ class Watched(io.RawIOBase):
     `file` is what `http.client` reads from, and `given` counts the bytes of chunks that it made of that.
     """
 
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
+    def __init__(self, connection: socket.socket, deadline: float, pace: Pace) -> None:
         self.connection = connection
+        self._pace = pace
         self.file = io.BufferedReader(self, _HEADER_BUFFER)
         self._deadline: float | None = deadline
         self._left = MAX_HEADER_BYTES
@@ -90,7 +98,7 @@ class Watched(io.RawIOBase):
             if self._read > 2 * self.given + _MAX_AROUND:
                 # Such as trailers, which http.client reads until they end.
                 raise Misbehaved("it sends more about its chunks than in them")
-            self.connection.settimeout(SLOW_SECONDS)
+            self.connection.settimeout(self._pace.slow_seconds)
         count = self._receive(view, 0)
         self._read += count
         return count
@@ -105,21 +113,22 @@ class Watched(io.RawIOBase):
             view[: len(part)] = part
             return len(part)
         if not whole:
-            self.connection.settimeout(SLOW_SECONDS)
+            self.connection.settimeout(self._pace.slow_seconds)
             return self._receive(view, 0)
         if isinstance(self.connection, ssl.SSLSocket):
             return self._fill_by_records(view)
         if not self._waits_for_all:
             # The kernel waits, and returns once for many packets.
             self.connection.settimeout(None)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", *_split(SLOW_SECONDS)))
+            patience = struct.pack("@ll", *_split(self._pace.slow_seconds))
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
             self._waits_for_all = True
         return self._receive(view, socket.MSG_WAITALL)
 
     def _fill_by_records(self, view: memoryview) -> int:
         """TLS gives one record at a time, 16 KiB at most."""
-        self.connection.settimeout(SLOW_SECONDS)
-        until = time.monotonic() + SLOW_SECONDS
+        self.connection.settimeout(self._pace.slow_seconds)
+        until = time.monotonic() + self._pace.slow_seconds
         filled = 0
         while filled < len(view) and time.monotonic() < until:
             if not (count := self._receive(view[filled:], 0)):
@@ -146,8 +155,8 @@ class Watched(io.RawIOBase):
             return
         self._got += count
         self._waited += waited
-        if self._waited >= SLOW_SECONDS:
-            if self._got < _SLOW_BYTES:
+        if self._waited >= self._pace.slow_seconds:
+            if self._got < self._pace.slow_bytes:
                 raise Failed(503, f"it sent {self._got:,} bytes in {self._waited:.0f} seconds")
             self._got, self._waited = 0, 0.0
 
