@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import libtorrent as lt
 
@@ -17,7 +18,7 @@ MIB = 2**20
 class Source:
     """A plain session that seeds a release, and counts what it gives."""
 
-    def __init__(self, release: Release, rate: int) -> None:
+    def __init__(self, release: Release, rate: int, **settings: Any) -> None:
         parameters = lt.add_torrent_params()
         parameters.ti = lt.torrent_info(release.metainfo.data)
         storage = parameters.ti.layout()
@@ -25,7 +26,7 @@ class Source:
         parameters.renamed_files = dict(zip(own, map(str, release.locations), strict=True))
         parameters.save_path = str(release.locations[0].parent)
         parameters.flags = lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode
-        self.session = loopback_session()
+        self.session = loopback_session(**settings)
         self.handle = self.session.add_torrent(parameters)
         self.handle.set_upload_limit(rate)
         wait_until(lambda: self.handle.status().is_seeding, "the source does not seed")

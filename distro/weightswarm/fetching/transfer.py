@@ -43,7 +43,8 @@ _FLUSH_SECONDS = 0.2
 _ORDER_SECONDS = 0.5
 _STUCK_SECONDS = 3.0
 _MAX_STUCK = 3
-_LEAVE_SECONDS = 0.25
+_SOON_SECONDS, _EARLY_SECONDS = 0.05, 3.0
+_LEAVE_SECONDS = 0.5
 _LEAST_TO_LEAVE = 8 * 1024 * 1024
 _LET_GO_SECONDS = 10.0
 
@@ -174,7 +175,8 @@ class Transfer:
         return self.metainfo if layers is None else with_piece_layers(self.metainfo, layers)
 
     def _loop(self, torrent: Torrent, attempts: Attempts) -> _End:
-        patience = Patience(self.timeout, time.monotonic())
+        started = time.monotonic()
+        patience = Patience(self.timeout, started)
         next_report = next_flush = next_order = next_leave = 0.0
         while len(self._verification.done) < len(self.expectations):
             for event in self.swarm.poll(0.02 if self._verification.busy else 0.1):
@@ -197,7 +199,8 @@ class Transfer:
                 next_report = now + _REPORT_SECONDS
                 self._show(torrent)
             if now >= next_leave:
-                next_leave = now + _LEAVE_SECONDS
+                # Whom it knows it meets at once, and soon has much of what is missing.
+                next_leave = now + (_SOON_SECONDS if now < started + _EARLY_SECONDS else _LEAVE_SECONDS)
                 if self._may_leave(torrent) and self._let_go(torrent):
                     return _End.LEFT
             status = torrent.status
