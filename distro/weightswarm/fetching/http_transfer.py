@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -54,8 +54,15 @@ _MAX_REJECTIONS = 4
 _NO_WEB_SEED = "give -w URL, an HTTP folder with the files; or `-w hub`; or fetch without --http-only"
 
 
+class Left(Exception):
+    """There is another way now. Nothing writes to staging any more."""
+
+
 class HttpTransfer:
-    """One torrent's way into staging from its web seeds, as `Transfer` is from the swarm."""
+    """One torrent's way into staging from its web seeds, as `Transfer` is from the swarm.
+
+    `leave` is asked all the time whether to leave off.
+    """
 
     _kind = "web seed"
 
@@ -68,7 +75,9 @@ class HttpTransfer:
         *,
         timeout: float,
         report: Report,
+        leave: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._leave = leave
         self.network = network
         self.metainfo = metainfo
         self.expectations = expectations
@@ -108,7 +117,7 @@ class HttpTransfer:
         """Download and verify; return the metainfo.
 
         Raises `InvalidInput` without a web seed, `NetworkFailure` when none is left, `ContentMismatch`,
-        `SwarmTimeout`, `OutOfSpace`, `StorageFailure`. Staging keeps what came.
+        `SwarmTimeout`, `OutOfSpace`, `StorageFailure`, `Left`. Staging keeps what came.
         """
         lines = self._ask(magnet)
         try:
@@ -208,6 +217,8 @@ class HttpTransfer:
             patience.look((self._coverage.done, self._verification.hashed, lines.passed_over), now)
             if patience.over:
                 raise self._stalled()
+            if self._leave():
+                raise Left
         self._show(time.monotonic())
 
     def _take(self, lines: Lines) -> None:

@@ -76,6 +76,10 @@ class Torrent:
         settled = self._settled_peers()
         return {peer.pid.to_bytes() for peer in settled if not peer.flags & lt.peer_info.seed}
 
+    def has_met(self) -> bool:
+        """Tell whether any peer is connected, handshake done."""
+        return bool(self._settled_peers())
+
     def lanes(self) -> set[PeerAddress]:
         """Return where connected neighbours say that they have a lane, each at the address that he is connected by."""
         told = [(peer.ip[0], lane_port(peer.client)) for peer in self._settled_peers()]
