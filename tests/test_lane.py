@@ -34,10 +34,12 @@ from hostile import (
     release_of,
     staged_weights,
     wait_until,
+    with_manifest,
 )
 from namespaces import network
 from running import CommandLine, Seeder
 from weightswarm import FetchOptions, FetchResult, NetworkOptions, PublishOptions, Release, seeding
+from weightswarm.dialling import Interface, Proxy
 from weightswarm.lane import MAX_CONNECTIONS, GivenFile, Lane, LaneServer, Layout, admission, client_version, lane_port
 from weightswarm.lane import serving as lane_serving
 from weightswarm.metainfo import TorrentOptions, TorrentVersion
@@ -152,8 +154,8 @@ def test_who_knows_the_torrent_already_changes_to_the_lane_of_a_seed_that_he_mee
     torrent.write_bytes(release_of(folder).metainfo.data)
     seeded = seed(folder)
     host, _, port = peer_of(seeded.magnet).rpartition(":")
-    network = replace(LOOPBACK, peers=(weightswarm.PeerAddress(host, int(port)),))
-    result, _ = fetched(str(torrent), tmp_path / "cache", network)
+    known = replace(LOOPBACK, peers=(weightswarm.PeerAddress(host, int(port)),))
+    result, _ = fetched(str(torrent), tmp_path / "cache", known)
     assert contents(result.path) == contents(folder)
     assert seeded.by_lane > total_of(folder) / 2
     assert result.downloaded < total_of(folder) * 1.2
@@ -171,6 +173,40 @@ def test_one_request_brings_thousands_of_files(seed: Any, tmp_path: Path, figure
     assert seeded.by_lane == total_of(model) + 1
     assert seeded.entered < 20
     figure("files that one request over a lane brought, on average", 2000 // seeded.entered)
+
+
+def test_of_some_files_no_other_bytes_come(seed: Any, folder: Path, tmp_path: Path) -> None:
+    seeded = seed(folder)
+    result, _ = fetched(seeded.magnet, tmp_path / "cache", include=("tokenizer/*", "empty.txt"))
+    assert sorted(contents(result.path)) == ["empty.txt", "tokenizer/vocab.txt"]
+    assert seeded.by_lane == 40_000 + 1
+
+
+def test_two_seeds_give_by_two_lanes_or_one(seed: Any, folder: Path, tmp_path: Path) -> None:
+    first, second = seed(folder), seed(folder)
+    result, _ = fetched(f"{first.magnet}&x.pe={peer_of(second.magnet)}", tmp_path / "cache")
+    assert contents(result.path) == contents(folder)
+    assert first.by_lane + second.by_lane in (total_of(folder) + 1, total_of(folder) + 2)
+
+
+@pytest.mark.parametrize("version", TorrentVersion)
+def test_a_torrent_without_a_manifest_comes_by_a_lane_with_every_piece_checked(
+    folder: Path, tmp_path: Path, version: TorrentVersion
+) -> None:
+    release = release_of(folder, version)
+    bare = replace(release, metainfo=with_manifest(release.metainfo, None))
+    data = b"".join((folder / file.path).read_bytes() for file in bare.metainfo.files)
+
+    def honest(client: socket.socket, first: int, last: int) -> None:
+        give(client, first, last, data[first : last + 1])
+
+    for harm in (honest, wrong_bytes):
+        with lying_seed(folder, harm, bare) as (source, fake):
+            cache = tmp_path / harm.__name__
+            result, _ = fetched(source.magnet, cache, trust_magnet=True)
+        assert contents(result.path) == contents(folder)
+        assert len(fake.asked) > 1
+        assert (source.given == 0) is (harm is honest)
 
 
 def test_what_is_on_disk_already_does_not_come_again_by_the_lane(
@@ -300,6 +336,17 @@ def test_no_lane_is_taken_with_limits(seed: Any, tmp_path: Path, why: str) -> No
     assert contents(result.path) == contents(model)
     assert seeded.lanes
     assert not seeded.by_lane
+
+
+def test_no_lane_goes_past_a_proxy_or_an_interface() -> None:
+    for chosen in (
+        replace(LOOPBACK, proxy=Proxy.parse("socks5://127.0.0.1:1080")),
+        replace(LOOPBACK, interface=Interface.find("127.0.0.1")),
+    ):
+        assert not chosen.gives_by_lane
+        assert not chosen.takes_by_lane
+    assert LOOPBACK.gives_by_lane
+    assert LOOPBACK.takes_by_lane
 
 
 def test_the_command_line_says_no_to_lanes(cli: CommandLine, seeder: Seeder, model: Path, tmp_path: Path) -> None:

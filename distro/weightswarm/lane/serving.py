@@ -98,9 +98,14 @@ class LaneServer:
                 welcome = not self._closed and len(self._open) < MAX_CONNECTIONS and is_near(host)
                 if welcome:
                     self._open[connection] = thread
-            if welcome:
-                thread.start()
-            else:
+            try:
+                if welcome:
+                    thread.start()
+                else:
+                    client.close()
+            except RuntimeError:
+                # There are too many threads: that passes too.
+                self.forget(connection)
                 client.close()
 
 
