@@ -333,16 +333,8 @@ class _Fetch:
             return replace(done, from_web_seeds=by_http)
 
     def _ways(self, metainfo: Metainfo, wanted: dict[str, Expectation], staging: Staging) -> Ways:
-        return Ways(
-            self._open_swarm,
-            self._network,
-            metainfo,
-            {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted},
-            staging,
-            http_only=self.options.http_only,
-            timeout=self.options.timeout,
-            report=self.report,
-        )
+        expectations = {file.index: wanted[file.path] for file in metainfo.files if file.path in wanted}
+        return Ways(self._open_swarm, self._network, metainfo, expectations, staging, self.options, self.report)
 
     def _fetch_on_trust(self, metainfo: Metainfo) -> FetchResult:
         """Fetch a torrent that has no manifest, check every piece ourselves, and write the manifest it gives."""

@@ -15,6 +15,7 @@ from weightswarm.fetching.http_transfer import HttpTransfer, Left
 from weightswarm.fetching.lane_transfer import LaneTransfer
 from weightswarm.fetching.metadata import Met
 from weightswarm.fetching.neighbours import Neighbours
+from weightswarm.fetching.options import FetchOptions
 from weightswarm.fetching.transfer import Transfer
 from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
@@ -46,9 +47,7 @@ class Ways:
         metainfo: Metainfo,
         expectations: dict[int, Expectation],
         staging: Staging,
-        *,
-        http_only: bool,
-        timeout: float,
+        options: FetchOptions,
         report: Report,
     ) -> None:
         self.metainfo = metainfo
@@ -61,8 +60,8 @@ class Ways:
         self._network = network
         self._expectations = expectations
         self._staging = staging
-        self._http_only = http_only
-        self._timeout = timeout
+        self._http_only = options.http_only
+        self._timeout = options.timeout
         self._report = report
         self._neighbours: Neighbours | None = None
         self._lanes: list[PeerAddress] = []
