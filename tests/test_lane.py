@@ -328,6 +328,19 @@ def test_a_private_torrent_has_no_lane_and_its_fetcher_asks_none(seed: Any, fold
     assert not fake.asked
 
 
+def test_beside_a_private_torrent_the_others_have_their_lanes(
+    folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = weightswarm.prepare(
+        model, name="org/private", options=PublishOptions(torrent=TorrentOptions(private=True))
+    )
+    public = release_of(folder)
+    offered: list[tuple[str, ...]] = []
+    monkeypatch.setattr(LaneServer, "offer", lambda _self, digests, _lane: offered.append(tuple(digests)))
+    seeding.seed_releases([private, public], SeedOptions(LOOPBACK, seconds=0.2), on_ready=lambda _ready: None)
+    assert offered == [public.metainfo.info_hash.digests]
+
+
 @pytest.mark.parametrize("why", WITHOUT)
 def test_no_lane_is_taken_with_limits(seed: Any, tmp_path: Path, why: str) -> None:
     model = make_model(tmp_path / "model")
@@ -714,7 +727,8 @@ def test_a_lane_that_ends_hangs_up_at_once_and_waits_for_nobody(server: tuple[La
         started = time.monotonic()
         made.withdraw(lane)
         assert time.monotonic() - started < 2
-        wait_until(lambda: not lane.fetchers, "it does not end")
+        # Sooner than it gives up on who takes nothing.
+        wait_until(lambda: not lane.fetchers, "it does not end", 5)
     assert asking(made.port, request(0, 1, info_hash="ef" * 20))[9:12] == b"404"
     assert asking(made.port, request(0, 1))[9:12] == b"206"
 
