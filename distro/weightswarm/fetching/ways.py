@@ -6,7 +6,7 @@ What one way left is hashed from disk by the next, whoever brought it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from weightswarm.cache import Staging
@@ -21,13 +21,13 @@ from weightswarm.magnet import MagnetLink, PeerAddress
 from weightswarm.metainfo import Metainfo
 from weightswarm.progress import Note, Report
 from weightswarm.storage import FileIdentity
-from weightswarm.swarm import NetworkOptions, Swarm, Torrent
+from weightswarm.swarm import Network, NetworkOptions, Swarm, Torrent
 from weightswarm.verifying import Expectation
 
 _MAX_LANES = 3
 """How often a fetch takes to lanes: what is on disk is hashed anew each time."""
 
-_WORTH_WAITING = 64 * 1024 * 1024
+_WORTH_WAITING = 1024 * 1024 * 1024
 _NAMED_SECONDS, _OTHERS_SECONDS = 1.0, 3.0
 """How long peers are waited for where the user himself named a web seed, and else."""
 
@@ -112,8 +112,8 @@ class Ways:
     # --- web seeds -----------------------------------------------------------------------------------------------
 
     def _by_web_seeds(self, swarm: Swarm, magnet: MagnetLink) -> bytes | None:
-        """Where web seeds are known and no peer is met, have them bring it without libtorrent, at three times the
-        speed. Return None when a peer came, or they failed: then both are asked.
+        """Where web seeds are known and no peer is met, have them bring it without libtorrent, which is faster.
+        Return None when a peer came, or they failed: then both are asked.
 
         Peers find us meanwhile as one who asks for the metadata.
         """
@@ -125,8 +125,7 @@ class Ways:
         trackers = tuple(dict.fromkeys((*magnet.trackers, *self.metainfo.trackers)))
         torrent = swarm.add_magnet(replace(magnet, trackers=trackers))
         try:
-            wait = _NAMED_SECONDS if urls & {*self._network.web_seeds} else _OTHERS_SECONDS
-            until = time.monotonic() + wait
+            until = time.monotonic() + self._patience(urls, asked=bool(trackers or magnet.peers))
             while time.monotonic() < until:
                 swarm.poll(0.05)
                 if torrent.has_met():
@@ -142,6 +141,14 @@ class Ways:
             return None
         finally:
             swarm.remove(torrent)
+
+    def _patience(self, urls: Container[str], *, asked: bool) -> float:
+        """Return how many seconds to wait for a peer; none where nobody can be heard of. `asked` says that the torrent
+        or link names a tracker or peer."""
+        network = self._network
+        if not (asked or network.peers or network.dht_nodes) and network.network is Network.LOOPBACK:
+            return 0.0
+        return _NAMED_SECONDS if any(url in urls for url in network.web_seeds) else _OTHERS_SECONDS
 
     def _from_web_seeds(self, leave: Callable[[], bool]) -> HttpTransfer:
         return HttpTransfer(
