@@ -516,6 +516,19 @@ def test_after_a_lane_that_lies_breaks_or_hangs_the_swarm_brings_the_right_bytes
     figure("lanes that lie, break or hang survived", 1)
 
 
+def test_a_lane_that_breaks_off_now_and_then_goes_on_where_it_broke(folder: Path, tmp_path: Path) -> None:
+    data = b"".join((folder / file.path).read_bytes() for file in release_of(folder).metainfo.files)
+
+    def breaking(client: socket.socket, first: int, last: int) -> None:
+        give(client, first, last, data[first : min(last + 1, first + 2 * MIB)])
+
+    with lying_seed(folder, breaking) as (source, fake):
+        result, _ = fetched(source.magnet, tmp_path / "cache")
+        assert contents(result.path) == contents(folder)
+        assert len(fake.asked) > SIZE / (2 * MIB)
+        assert not source.given
+
+
 def test_a_lane_leads_nowhere_else(folder: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as elsewhere:
         elsewhere.settimeout(0.0)

@@ -24,6 +24,7 @@ _MAX_FILES = 4096
 """Most files for one request: what was taken is nobody else's."""
 
 _MAX_BREAKS = 4
+_MUCH = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -47,7 +48,8 @@ class Neighbour(WebSeed):
     def failed(self, error: Failed, brought: int, file: int | None = None) -> None:
         """It broke off after so many bytes, or refused."""
         self.last_failure = str(error)
-        self._times += 1
+        # A connection may break now and then, while the disk keeps it waiting.
+        self._times = 0 if brought >= _MUCH else self._times + 1
         if not brought or self._times > _MAX_BREAKS:
             self.left_out = self.left_out or str(error)
 
