@@ -40,6 +40,7 @@ from namespaces import network
 from running import CommandLine, Seeder
 from weightswarm import FetchOptions, FetchResult, NetworkOptions, PublishOptions, Release, seeding
 from weightswarm.dialling import Interface, Proxy
+from weightswarm.fetching import neighbours
 from weightswarm.lane import MAX_CONNECTIONS, GivenFile, Lane, LaneServer, Layout, admission, client_version, lane_port
 from weightswarm.lane import serving as lane_serving
 from weightswarm.metainfo import TorrentOptions, TorrentVersion
@@ -419,6 +420,31 @@ def test_on_a_local_network_a_neighbour_gets_it_by_the_lane(
             told = cli.ok("fetch", seeding.magnet, "--name", NAME, "--network", "lan", "--timeout", "30").stderr
         assert "1 neighbour" in told
         assert re.search(r"ratio 1\.0\d", seeding.stop().stderr)
+
+
+def test_who_refuses_for_now_is_asked_again_later_and_who_does_not_answer_never(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_PAUSE_SECONDS", 0.0)
+    metainfo = release_of(folder).metainfo
+    digests = metainfo.info_hash.digests
+    others = {b"other"}
+    status = os.stat(folder / WEIGHTS)
+    lane = Lane([GivenFile(folder / WEIGHTS, status.st_size, status.st_mtime_ns, status.st_ino)], lambda: others)
+    made, empty = LaneServer("127.0.0.1"), LaneServer("127.0.0.1")
+    made.offer(digests, lane)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ports = (made.port, empty.port, silent.getsockname()[1], 1)
+        found = [weightswarm.PeerAddress("127.0.0.1", port) for port in ports]
+        asked = neighbours.Neighbours(metainfo, LOOPBACK.network, b"m" * 20)
+        assert asked.open_lanes(asked.wanted(found)) == []
+        assert asked.wanted(found) == found[:1], "the others are silent, closed, or have no such release"
+        others.clear()
+        assert asked.open_lanes(asked.wanted(found)) == found[:1]
+        asked.open_lanes(asked.wanted(found))
+        assert asked.wanted(found) == [], "three times at most"
+    made.close()
+    empty.close()
 
 
 # --- seeds that lie, break, or hang ----------------------------------------------------------------------------------

@@ -39,31 +39,43 @@ class Neighbours:
         return due[:MAX_AT_ONCE]
 
     def open_lanes(self, wanted: Iterable[PeerAddress]) -> list[PeerAddress]:
-        """Ask for a byte of each, and return those that gave it."""
+        """Ask for a byte of each, and return those that gave it.
+
+        Who does not say that he may give later is tried no more: what a firewall swallows is waited for once.
+        """
+        wanted = list(wanted)
         answered: list[PeerAddress] = []
+        later: list[PeerAddress] = []
         threads = []
         for each in wanted:
             self._tries[each] += 1
             self._not_before[each] = time.monotonic() + _PAUSE_SECONDS
-            threads.append(threading.Thread(target=self._probe, args=(each, answered), name="probe", daemon=True))
+            threads.append(
+                threading.Thread(target=self._probe, args=(each, answered, later), name="probe", daemon=True)
+            )
             threads[-1].start()
         until = time.monotonic() + _PROBE_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        return [*answered]
+        given = [*answered]
+        self.distrust(each for each in wanted if each not in (*given, *later))
+        return given
 
     def distrust(self, lanes: Iterable[PeerAddress]) -> None:
         """Try these no more."""
         self._tries.update(dict.fromkeys(lanes, _MAX_TRIES))
 
-    def _probe(self, address: PeerAddress, answered: list[PeerAddress]) -> None:
+    def _probe(self, address: PeerAddress, answered: list[PeerAddress], later: list[PeerAddress]) -> None:
         upstream = lane_upstream(limits_to([address], self._network))
         try:
             url = Neighbour.at(0, address, self._metainfo, self._peer_id).url
             with upstream.open(url, 0, 0) as body:
                 if body.read_into(memoryview(bytearray(1))) == 1:
                     answered.append(address)
-        except (Failed, Misbehaved):
+        except Failed as error:
+            if error.wait is not None:
+                later.append(address)
+        except Misbehaved:
             return
         finally:
             upstream.close()

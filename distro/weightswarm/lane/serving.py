@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from weightswarm.lane.admission import Lane
+from weightswarm.lane.admission import REST_SECONDS, Lane
 from weightswarm.reach import is_near
 
 MAX_CONNECTIONS = 32
@@ -162,7 +162,7 @@ class _Connection:
         if not first <= last < lane.layout.total:
             return self._refuse("416 Range Not Satisfiable")
         if not lane.enter(peer):
-            return self._refuse("503 Service Unavailable")
+            return self._refuse("503 Service Unavailable", f"Retry-After: {REST_SECONDS:.0f}\r\n")
         self.lane = lane
         try:
             return self._give(lane, first, last + 1)
@@ -198,8 +198,9 @@ class _Connection:
         finally:
             os.close(descriptor)
 
-    def _refuse(self, status: str) -> bool:
-        self._client.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    def _refuse(self, status: str, more: str = "") -> bool:
+        head = f"HTTP/1.1 {status}\r\n{more}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        self._client.sendall(head.encode())
         return False
 
 
