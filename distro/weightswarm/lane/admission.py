@@ -16,7 +16,7 @@ from pathlib import Path
 
 from weightswarm.lane.layout import Layout
 
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 1.0
 """How long somebody else must be there before the lane is withdrawn: who wants the metadata alone is gone by then."""
 
 REST_SECONDS = 10.0
