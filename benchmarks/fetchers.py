@@ -76,6 +76,7 @@ class Fetchers:
         """Return the works by their names."""
         return {
             "weightswarm": self.weightswarm,
+            "weightswarm --no-lane": self.by_bittorrent,
             "libtorrent": self.libtorrent,
             "aria2c": self.aria2c,
             "hf": self.hf,
@@ -90,15 +91,19 @@ class Fetchers:
 
     def warm_up(self) -> None:
         """Fetch once by either torrent: seeders hash each piece before they first send it."""
-        for fetch in (self.weightswarm, self.aria2c):
+        for fetch in (self.weightswarm, self.by_bittorrent, self.aria2c):
             self.clear()
             # What fails here fails again where it is measured, and is named there.
             with suppress(ProgramFailed):
                 fetch()
 
-    def weightswarm(self) -> Run:
+    def by_bittorrent(self) -> Run:
+        """Fetch by magnet into a cache, all payload by BitTorrent."""
+        return self.weightswarm("--no-lane")
+
+    def weightswarm(self, *options: str) -> Run:
         """Fetch by magnet into a cache."""
-        done = self.bench.run("fetch", self.magnet, "--name", NAME, "--cache-dir", self.folder, "--quiet")
+        done = self.bench.run("fetch", self.magnet, "--name", NAME, "--cache-dir", self.folder, "--quiet", *options)
         if not Path(done.stdout.strip()).is_dir():
             raise ProgramFailed(f"weightswarm fetch printed no path: {done.stdout[:200]!r}")
         return done

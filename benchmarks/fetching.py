@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from benchmarks.bench import Bench
 from benchmarks.dataset import model
 from benchmarks.fetchers import fetchers
-from benchmarks.measuring import cpu, interleaved, median_seconds, ratio, shown
+from benchmarks.measuring import Run, cpu, interleaved, median_seconds, ratio, shown
 from benchmarks.row import Row, unmeasured
+
+_OURS = {
+    "a": ("weightswarm", "`fetch` over loopback, from magnet to path"),
+    "b": ("weightswarm --no-lane", "`fetch --no-lane` over loopback: by BitTorrent alone"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """Who does the same, and how much of their time ours may take at most."""
+
+    number: str
+    names: tuple[str, ...]
+    against: str
+    most: float
+
+
+_RIVALS = (
+    _Rival("4", ("libtorrent",), "bare libtorrent with the same settings, no SHA-256", 1.25),
+    _Rival("5", ("aria2c",), "`aria2c` by BitTorrent v1, then `openssl dgst`", 0.6),
+    _Rival("6", ("hf", "curl"), "the faster of `hf download` and `curl` from nginx, then `openssl dgst`", 1.0),
+)
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -17,29 +42,35 @@ def measure(bench: Bench) -> list[Row]:
         works.warm_up()
         failures: dict[str, str] = {}
         runs = interleaved(bench.pairs, works.all(), between=works.clear, failures=failures)
-    size = data.size
-    work = "`fetch` over loopback, from magnet to path"
-    rows = []
-    for number, peers, against, goal, most in (
-        ("4", ["libtorrent"], "bare libtorrent with the same settings, no SHA-256", "≤ 1.25 x its time", 1.25),
-        ("5", ["aria2c"], "`aria2c` by BitTorrent v1, then `openssl dgst`", "≤ 0.6 x its time", 0.6),
-        ("6", ["hf", "curl"], "the faster of `hf download` and `curl` from nginx, then `openssl dgst`",
-         "≤ 1.0 x its time", 1.0),
-    ):  # fmt: skip
-        missing = list(dict.fromkeys(failures[peer] for peer in ("weightswarm", *peers) if peer in failures))
-        there = [peer for peer in peers if peer in runs]
-        if "weightswarm" in failures or not there:
-            rows.append(unmeasured(number, work, against, goal, "; ".join(missing)))
-            continue
-        ours = runs["weightswarm"]
-        fastest = min(there, key=lambda peer: median_seconds(runs[peer]))
-        theirs = runs[fastest]
-        times = ratio(ours, theirs)
-        remarks = [cpu(ours, theirs)]
-        if len(peers) > 1:
-            remarks += [f"{peer}: {shown(runs[peer], size)}, ratio {ratio(ours, runs[peer])}" for peer in there]
-        # Against one of two the faster is not known.
-        met = times.median <= most if not missing or times.median > most else None
-        remark = "; ".join([*remarks, *missing])
-        rows.append(Row(number, work, against, shown(ours, size), shown(theirs, size), str(times), goal, met, remark))
-    return rows
+    return [
+        _row(f"{rival.number}{letter}", ours, work, rival, runs, failures, data.size)
+        for rival in _RIVALS
+        for letter, (ours, work) in _OURS.items()
+    ]
+
+
+def _row(
+    number: str,
+    ours: str,
+    work: str,
+    rival: _Rival,
+    runs: Mapping[str, list[Run]],
+    failures: Mapping[str, str],
+    size: int,
+) -> Row:
+    goal = f"≤ {rival.most} x its time"
+    missing = list(dict.fromkeys(failures[name] for name in (ours, *rival.names) if name in failures))
+    there = [name for name in rival.names if name in runs]
+    if ours in failures or not there:
+        return unmeasured(number, work, rival.against, goal, "; ".join(missing))
+    mine = runs[ours]
+    fastest = min(there, key=lambda name: median_seconds(runs[name]))
+    times = ratio(mine, runs[fastest])
+    remarks = [cpu(mine, runs[fastest])]
+    if len(rival.names) > 1:
+        remarks += [f"{name}: {shown(runs[name], size)}, ratio {ratio(mine, runs[name])}" for name in there]
+    # Against one of two the faster is not known.
+    met = times.median <= rival.most if not missing or times.median > rival.most else None
+    remark = "; ".join([*remarks, *missing])
+    figures = shown(mine, size), shown(runs[fastest], size), str(times)
+    return Row(number, work, rival.against, *figures, goal, met, remark)
