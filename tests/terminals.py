@@ -63,8 +63,9 @@ class Terminal:
         os.close(self._ours)
 
     def _read(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self._ours], [], [], max(0, seconds))
-        if not ready:
+        waiting = select.poll()
+        waiting.register(self._ours, select.POLLIN)
+        if not waiting.poll(max(0, seconds) * 1000):
             return True
         try:
             data = os.read(self._ours, 65536)

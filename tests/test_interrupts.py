@@ -172,7 +172,12 @@ def test_a_signal_ends_a_fetch_that_waits_for_the_address_of_a_proxy(cli: Comman
 
 
 def test_a_terminal_that_closes_ends_a_fetch_and_one_under_nohup_goes_on(cli: CommandLine) -> None:
-    process = cli.start("fetch", NOWHERE, "--quiet")
+    # These tests may themselves run under nohup, which children inherit.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        process = cli.start("fetch", NOWHERE, "--quiet")
+    finally:
+        signal.signal(signal.SIGHUP, before)
     handles_signals(process)
     assert stopped(process, signal.SIGHUP) == ""
 
