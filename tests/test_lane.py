@@ -48,6 +48,7 @@ from weightswarm.progress import Note, Progress
 from weightswarm.reach import is_near
 from weightswarm.scheduling import Schedule, parse_window
 from weightswarm.seeding import SeededRelease, SeedOptions
+from weightswarm.swarm import settings as swarm_settings
 
 SIZE = 24 * MIB
 HASH, PEER = "ab" * 20, "cd" * 20
@@ -149,7 +150,12 @@ def test_a_lone_neighbour_gets_all_by_the_lane_and_every_byte_is_counted_once(
     assert seeded.ended[0].uploaded == seeded.by_lane, "nothing went by BitTorrent"
 
 
-def test_who_knows_the_torrent_already_changes_to_the_lane_of_a_seed_that_he_meets(seed: Any, tmp_path: Path) -> None:
+def test_who_knows_the_torrent_already_changes_to_the_lane_of_a_seed_that_he_meets(
+    seed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By BitTorrent it takes three seconds, so that there is time to change on a busy machine too.
+    slow = {"download_rate_limit": 32 * MIB, "upload_rate_limit": 0}
+    monkeypatch.setattr(swarm_settings, "rate_settings", lambda _rates: slow)
     folder = make_model(tmp_path / "model", 96 * MIB)
     torrent = tmp_path / "release.torrent"
     torrent.write_bytes(release_of(folder).metainfo.data)
