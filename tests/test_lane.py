@@ -286,6 +286,27 @@ def test_who_wants_the_metadata_alone_does_not_end_a_lane() -> None:
     assert lane._crowded_since is None
 
 
+def test_who_has_hung_up_holds_the_lane_no_longer() -> None:
+    lane = Lane([], set)
+    lane.connected(b"first")
+    lane.connected(b"first")
+    assert lane.enter(b"first")
+    lane.leave(b"first")
+    lane.disconnected(b"first")
+    assert not lane.enter(b"second"), "between two requests it is kept"
+    lane.disconnected(b"first")
+    assert lane.enter(b"second")
+
+
+def test_fetches_one_after_the_other_each_take_the_lane(seed: Any, folder: Path, tmp_path: Path) -> None:
+    seeded = seed(folder)
+    for number in range(3):
+        result, _ = fetched(seeded.magnet, tmp_path / f"cache{number}")
+        assert contents(result.path) == contents(folder)
+        # The byte of the probe besides.
+        assert seeded.by_lane == (number + 1) * (total_of(folder) + 1)
+
+
 def test_a_lane_that_was_withdrawn_stays_closed_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "GRACE_SECONDS", 0.0)
     others = {b"other"}

@@ -54,6 +54,7 @@ class Lane:
         self._lock = threading.Lock()
         self._holder: bytes | None = None
         self._users: Counter[bytes] = Counter()
+        self._connections: Counter[bytes] = Counter()
         self._held_until = 0.0
         self._not_before = 0.0
         self._next_look = 0.0
@@ -64,6 +65,20 @@ class Lane:
     def fetchers(self) -> int:
         """How many take it now: one, or none."""
         return 1 if self._users else 0
+
+    def connected(self, peer: bytes) -> None:
+        """A connection asks for a peer; `disconnected` says that it is gone."""
+        with self._lock:
+            self._connections[peer] += 1
+
+    def disconnected(self, peer: bytes) -> None:
+        """With its last connection a peer's hold on the lane ends: it has what it wanted, or goes another way."""
+        with self._lock:
+            self._connections[peer] -= 1
+            if not self._connections[peer]:
+                del self._connections[peer]
+                if peer == self._holder:
+                    self._held_until = 0.0
 
     def enter(self, peer: bytes) -> bool:
         """Tell whether a peer may have it; `leave` ends what this begins."""

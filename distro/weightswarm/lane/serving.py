@@ -116,6 +116,7 @@ class _Connection:
         self.lane: Lane | None = None
         self._client = client
         self._server = server
+        self._asked: set[tuple[Lane, bytes]] = set()
 
     def serve(self) -> None:
         pending = bytearray()
@@ -130,6 +131,8 @@ class _Connection:
         finally:
             self._server.forget(self)
             self._client.close()
+            for lane, peer in self._asked:
+                lane.disconnected(peer)
 
     def hang_up(self) -> None:
         """End what it does, from another thread: its own closes it, since a number in use must stay its own."""
@@ -161,6 +164,9 @@ class _Connection:
         first, last = int(span[1]), int(span[2])
         if not first <= last < lane.layout.total:
             return self._refuse("416 Range Not Satisfiable")
+        if (lane, peer) not in self._asked:
+            self._asked.add((lane, peer))
+            lane.connected(peer)
         if not lane.enter(peer):
             return self._refuse("503 Service Unavailable", f"Retry-After: {REST_SECONDS:.0f}\r\n")
         self.lane = lane
