@@ -93,9 +93,9 @@ def trap(host: Host, tmp_path: Path) -> Iterator[Trap]:
         process.wait()
 
 
-def fetched(cli: CommandLine, *arguments: str | Path) -> Outcome:
+def fetched(cli: CommandLine, *arguments: str | Path, seconds: int = 3) -> Outcome:
     """Fetch at `public`, to no avail."""
-    return cli("fetch", *arguments, "--network", "public", "--timeout", "3")
+    return cli("fetch", *arguments, "--network", "public", "--timeout", f"{seconds}")
 
 
 def torrent_with(model: Path, target: Path, **outer: object) -> Path:
@@ -167,10 +167,9 @@ def test_what_the_user_names_himself_is_reached(cli: CommandLine, trap: Trap, mo
     for host in (trap.inside, INSIDE_NAME):
         trap.log.write_text("")
         own = ("-t", f"http://{host}:7000/announce", "-t", f"udp://{host}:7001", "-w", f"http://{host}:7002/")
-        refused(
-            fetched(cli, torrent, *own, "--peer", f"{host}:7003", "--peer", f"{host}:22", "--dht-node", f"{host}:7000"),
-            4,
-        )
+        peers = ("--peer", f"{host}:7003", "--peer", f"{host}:22", "--dht-node", f"{host}:7000")
+        # On a busy machine the DHT may not be asked within three seconds.
+        refused(fetched(cli, torrent, *own, *peers, seconds=8), 4)
 
         tcp = {f"tcp {trap.inside} {port}" for port in (7000, 7002, 7003, 22)}
         assert trap.hits() >= {*tcp, "udp any 7001", "udp any 7000"}
