@@ -11,11 +11,12 @@ import re
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from weightswarm.lane.admission import REST_SECONDS, Lane
+from weightswarm.listening import Listener, read_request
 from weightswarm.reach import is_near
 
 MAX_CONNECTIONS = 32
@@ -26,8 +27,6 @@ _REQUEST_SECONDS = 10.0
 _SEND_SECONDS = 10
 _SLICE = 4 * 1024 * 1024
 _CLOSE_SECONDS = 2.0
-_ACCEPT_PAUSE = 0.1
-_MAX_ACCEPT_FAILURES = 600
 _REQUEST = re.compile(rb"GET /([0-9a-f]{40}|[0-9a-f]{64})\?peer=([0-9a-f]{40}) HTTP/1\.1\r\n")
 _RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
 
@@ -36,14 +35,10 @@ class LaneServer:
     """Listens at `host`, every address where it is empty, on a free port. Raises `OSError` where it cannot."""
 
     def __init__(self, host: str) -> None:
-        self._listener = _listen(host)
-        self.port: int = self._listener.getsockname()[1]
         self._lanes: dict[str, Lane] = {}
-        self._open: dict[_Connection, threading.Thread] = {}
         self._lock = threading.Lock()
-        self._closed = False
-        self._thread = threading.Thread(target=self._accept, name="lanes", daemon=True)
-        self._thread.start()
+        self._listener = Listener(_listen(host), partial(_Connection, self), is_near, most=MAX_CONNECTIONS, name="lane")
+        self.port = self._listener.port
 
     def offer(self, info_hashes: Iterable[str], lane: Lane) -> None:
         """Give a release by these digests of its info-hash."""
@@ -55,64 +50,24 @@ class LaneServer:
         lane.close()
         with self._lock:
             self._lanes = {digest: each for digest, each in self._lanes.items() if each is not lane}
-            taken = [(each, thread) for each, thread in self._open.items() if each.lane is lane]
-        _end(taken)
+        self._listener.hang_up(lambda each: each.lane is lane, _CLOSE_SECONDS)
 
     def close(self) -> None:
         """Hang up, within two seconds. Whom a disk holds up longer asks nobody who else is there, and sends nothing."""
         with self._lock:
-            self._closed = True
             for lane in self._lanes.values():
                 lane.close()
-            open_now = list(self._open.items())
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        _end([*open_now, (None, self._thread)])
+        self._listener.close(_CLOSE_SECONDS)
 
     def find(self, digest: str) -> Lane | None:
         """Return the lane of a release."""
         return self._lanes.get(digest)
 
-    def forget(self, connection: _Connection) -> None:
-        """A connection has ended."""
-        with self._lock:
-            self._open.pop(connection, None)
-
-    def _accept(self) -> None:
-        failures = 0
-        while failures < _MAX_ACCEPT_FAILURES:
-            try:
-                client, (host, *_) = self._listener.accept()
-            except OSError:
-                if self._closed:
-                    return
-                # Such as too many open files: that passes.
-                failures += 1
-                time.sleep(_ACCEPT_PAUSE)
-                continue
-            failures = 0
-            connection = _Connection(client, self)
-            thread = threading.Thread(target=connection.serve, name="lane", daemon=True)
-            with self._lock:
-                welcome = not self._closed and len(self._open) < MAX_CONNECTIONS and is_near(host)
-                if welcome:
-                    self._open[connection] = thread
-            try:
-                if welcome:
-                    thread.start()
-                else:
-                    client.close()
-            except RuntimeError:
-                # There are too many threads: that passes too.
-                self.forget(connection)
-                client.close()
-
 
 class _Connection:
     """One neighbour's connection: its requests are answered one after the other. `lane` is whose bytes leave by it."""
 
-    def __init__(self, client: socket.socket, server: LaneServer) -> None:
+    def __init__(self, server: LaneServer, client: socket.socket) -> None:
         self.lane: Lane | None = None
         self._client = client
         self._server = server
@@ -129,7 +84,6 @@ class _Connection:
         except OSError:
             return
         finally:
-            self._server.forget(self)
             self._client.close()
             for lane, peer in self._asked:
                 lane.disconnected(peer)
@@ -140,17 +94,8 @@ class _Connection:
             self._client.shutdown(socket.SHUT_RDWR)
 
     def _next_request(self, pending: bytearray) -> bytes | None:
-        until = time.monotonic() + _REQUEST_SECONDS
-        while (end := pending.find(b"\r\n\r\n")) < 0:
-            if len(pending) > _MAX_REQUEST or (left := until - time.monotonic()) <= 0:
-                return None
-            self._client.settimeout(left)
-            if not (data := self._client.recv(_MAX_REQUEST)):
-                return None
-            pending += data
+        request = read_request(self._client, pending, most=_MAX_REQUEST, seconds=_REQUEST_SECONDS)
         self._client.settimeout(None)
-        request = bytes(pending[: end + 4])
-        del pending[: end + 4]
         return request
 
     def _answer(self, request: bytes) -> bool:
@@ -218,15 +163,3 @@ def _listen(host: str) -> socket.socket:
         with suppress(OSError):
             return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=MAX_CONNECTIONS)
     return socket.create_server(("", 0), backlog=MAX_CONNECTIONS)
-
-
-def _end(running: Iterable[tuple[_Connection | None, threading.Thread]]) -> None:
-    """Hang up, and wait a moment for the threads to see it."""
-    running = list(running)
-    for connection, _ in running:
-        if connection is not None:
-            connection.hang_up()
-    until = time.monotonic() + _CLOSE_SECONDS
-    for _, thread in running:
-        if thread.is_alive():
-            thread.join(max(0.0, until - time.monotonic()))

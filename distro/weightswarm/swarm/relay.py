@@ -12,9 +12,11 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 from weightswarm.errors import without_passwords
+from weightswarm.listening import Listener, read_request
 from weightswarm.reach import Network
 from weightswarm.swarm.complaints import Complaints
 from weightswarm.webseed import MISSING, Failed, Limits, Misbehaved, Upstream, WebSeed, in_folder, is_hub_folder
@@ -25,8 +27,6 @@ _SEND_SECONDS = 60.0
 _MAX_PAUSE = 60.0
 _HOLD_SECONDS = 10.0
 """How long libtorrent is kept waiting for a byte, besides what a server's own answer takes."""
-_ACCEPT_PAUSE = 0.1
-_MAX_ACCEPT_FAILURES = 600
 _REQUEST = re.compile(rb"GET /([0-9a-f]{32})/([0-9]{1,9})(/[!->@-~]*)? HTTP/1\.1\r\n")
 _RANGE = re.compile(rb"\r\nRange: bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
 
@@ -52,17 +52,18 @@ class Relay:
         self._web_seeds: list[WebSeed] = []
         self._ended = threading.Event()
         self.complaints = Complaints()
-        self._listener: socket.socket | None = None
-        self._open: set[_Connection] = set()
+        self._listener: Listener[_Connection] | None = None
         self._lock = threading.Lock()
-        self._closed = False
 
     def through(self, url: str) -> str:
         """Return the address by which libtorrent reaches the web seed at `url`."""
         if self._listener is None:
             family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
-            self._listener = socket.create_server((self.address, 0), family=family, backlog=MAX_CONNECTIONS)
-            threading.Thread(target=self._accept, args=(self._listener,), name="relay", daemon=True).start()
+            listening = socket.create_server((self.address, 0), family=family, backlog=MAX_CONNECTIONS)
+            own = ("127.0.0.1", self.address)
+            self._listener = Listener(
+                listening, partial(_Connection, self), own.__contains__, most=MAX_CONNECTIONS, name="relay"
+            )
         numbers = {each.url: number for number, each in enumerate(self._web_seeds)}
         number = numbers.get(url, len(self._web_seeds))
         if number == len(self._web_seeds):
@@ -71,46 +72,13 @@ class Relay:
         path = urlsplit(url).path
         slash = "/" if path.endswith("/") or not path or is_hub_folder(url) else ""
         host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{host}:{self._listener.getsockname()[1]}/{self._token}/{number}{slash}"
+        return f"http://{host}:{self._listener.port}/{self._token}/{number}{slash}"
 
     def close(self) -> None:
         """Hang up on both sides; threads end by themselves."""
-        with self._lock:
-            self._closed = True
-            self._ended.set()
-            connections = list(self._open)
+        self._ended.set()
         if self._listener is not None:
-            with suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-        for connection in connections:
-            connection.close()
-
-    def _accept(self, listener: socket.socket) -> None:
-        failures = 0
-        while failures < _MAX_ACCEPT_FAILURES:
-            try:
-                client, (host, *_) = listener.accept()
-            except OSError:
-                if self._closed:
-                    return
-                # Such as too many open files: that passes.
-                failures += 1
-                time.sleep(_ACCEPT_PAUSE)
-                continue
-            failures = 0
-            if host not in ("127.0.0.1", self.address):
-                client.close()
-                continue
-            connection = _Connection(client, self)
-            with self._lock:
-                full = self._closed or len(self._open) >= MAX_CONNECTIONS
-                if not full:
-                    self._open.add(connection)
-            if full:
-                client.close()
-            else:
-                threading.Thread(target=connection.serve, name="relay", daemon=True).start()
+            self._listener.close(0.0)
 
     # --- what connections ask of it ------------------------------------------------------------------------------
 
@@ -139,15 +107,11 @@ class Relay:
         with self._lock:
             self.passed += size
 
-    def forget(self, connection: _Connection) -> None:
-        with self._lock:
-            self._open.discard(connection)
-
 
 class _Connection:
     """One connection from libtorrent: its requests are answered one after the other."""
 
-    def __init__(self, client: socket.socket, relay: Relay) -> None:
+    def __init__(self, relay: Relay, client: socket.socket) -> None:
         self._client = client
         self._relay = relay
         self._upstream = relay.upstream()
@@ -155,7 +119,6 @@ class _Connection:
     def serve(self) -> None:
         pending = bytearray()
         try:
-            self._client.settimeout(_SEND_SECONDS)
             self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (request := self._next_request(pending)) is not None:
                 if not self._answer(request):
@@ -163,23 +126,18 @@ class _Connection:
         except OSError:
             return
         finally:
-            self._relay.forget(self)
-            self.close()
+            self.hang_up()
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
+        """Hang up on both sides."""
         self._upstream.close()
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
         self._client.close()
 
     def _next_request(self, pending: bytearray) -> bytes | None:
-        while (end := pending.find(b"\r\n\r\n")) < 0:
-            data = self._client.recv(_MAX_REQUEST)
-            if not data or len(pending) > _MAX_REQUEST:
-                return None
-            pending += data
-        request = bytes(pending[: end + 4])
-        del pending[: end + 4]
+        request = read_request(self._client, pending, most=_MAX_REQUEST, seconds=_SEND_SECONDS)
+        self._client.settimeout(_SEND_SECONDS)
         return request
 
     def _answer(self, request: bytes) -> bool:
