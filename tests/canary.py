@@ -6,6 +6,7 @@ INSIDE is where everything leads that must not be reached. Each hit is a line `t
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -33,8 +34,13 @@ def main() -> None:
         _watch(port)
     handler = type("Handler", (Server,), {"outside": outside, "inside": inside})
     server = ThreadingHTTPServer((outside, SERVER_PORT), handler)
-    print("ready", flush=True)
+    _note("ready")
     server.serve_forever()
+
+
+def _note(line: str) -> None:
+    """Write a line whole: of those that `print` writes in parts, several threads make a muddle."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def _watch(port: int) -> None:
@@ -45,7 +51,7 @@ def _watch(port: int) -> None:
     def accept() -> None:
         while True:
             connection, _ = listener.accept()
-            print("tcp", *connection.getsockname()[:2], flush=True)
+            _note("tcp {} {}".format(*connection.getsockname()[:2]))
             if connection.getsockname()[:2] == (sys.argv[1], PEER_PORT):
                 threading.Thread(target=_exchange, args=(connection,), daemon=True).start()
             else:
@@ -54,7 +60,7 @@ def _watch(port: int) -> None:
     def receive() -> None:
         while True:
             datagrams.recvfrom(2048)
-            print("udp any", port, flush=True)
+            _note(f"udp any {port}")
 
     for task in (accept, receive):
         threading.Thread(target=task, daemon=True).start()
@@ -78,7 +84,7 @@ def _exchange(connection: socket.socket) -> None:
         flags = bytes(len(peers) // 6)
         added = b"5:added%d:%b7:added.f%d:%b" % (len(peers), peers, len(flags), flags)
         connection.sendall(_message(bytes((0x14, int(named[1]))) + b"d" + added + b"e"))
-        print("server exchanged", flush=True)
+        _note("server exchanged")
         connection.recv(65536)
         time.sleep(10)
 
@@ -95,7 +101,7 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer by path."""
-        print("server", self.path.partition("?")[0], flush=True)
+        _note("server " + self.path.partition("?")[0])
         if self.path.startswith("/announce/redirect") or self.path.startswith("/torrent"):
             self._redirect(f"http://{self.inside}:7000/announce")
         elif self.path.startswith("/announce"):
