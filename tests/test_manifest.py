@@ -26,8 +26,12 @@ from weightswarm.manifest import (
     parse_manifest,
     parse_model_name,
     parse_revision,
+    parsing,
+    path_order,
     with_revision,
 )
+from weightswarm.manifest.document import _entry_text
+from weightswarm.manifest.listing import read_listing
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -541,3 +545,91 @@ def test_a_strangers_torrent_is_named_below_magnet_whatever_it_calls_itself(torr
     assert name.startswith("magnet/")
     assert name.endswith("-01234567")
     assert parse_model_name(name) == name
+
+
+# --- the list of files, read at one look ----------------------------------------------------------------------------
+
+
+def outcome(data: bytes) -> Manifest | str:
+    try:
+        return parse_manifest(data)
+    except InvalidManifest as error:
+        return str(error)
+
+
+def hidden(data: bytes) -> None:
+    """What `read_listing` says of documents that have to be read value by value."""
+
+
+def ordinary(count: int) -> Manifest:
+    digests = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(count)]
+    files = [FileEntry(f"a/{n:03}.bin", n + 1, digest, digest) for n, digest in enumerate(digests)]
+    files[0] = replace(files[0], blob_id=digests[0])
+    files[1] = replace(files[1], blob_id=digests[1][:40])
+    return Manifest("org/model", REVISION, tuple(files), license="mit", description='"files": [\n]')
+
+
+def test_ordinary_files_are_read_at_one_look() -> None:
+    manifest = ordinary(20)
+    listed = read_listing(manifest.to_bytes())
+    assert listed is not None
+    assert listed.files == manifest.files
+    assert parse_manifest(manifest.to_bytes()) == manifest
+
+
+@given(manifests())
+@PROPERTY
+def test_a_list_read_at_one_look_is_the_one_that_was_written(manifest: Manifest) -> None:
+    listed = read_listing(manifest.to_bytes())
+    assert listed is None or listed.files == tuple(sorted(manifest.files, key=path_order))
+
+
+_SPLICED = [
+    *(bytes([byte]) for byte in b'"\\\n 0A/\0\x7f\xff]},{'),
+    *(b"..", b"-1", b"e9", b"\xe2\x80\xae", b"", b"a/000.bin", b"A/001.BIN", b'"path": "a/000.bin"'),
+    *(b'\n "files": [\n', b"\n ]", b"\n  },\n  {\n", b'   "size": 1\n'),
+]
+
+
+@given(st.data())
+@PROPERTY
+def test_a_spoiled_document_is_refused_for_the_same_reason_however_it_is_read(data: st.DataObject) -> None:
+    text = ordinary(4).to_bytes()
+    for _ in range(data.draw(st.integers(1, 2))):
+        start = data.draw(st.integers(0, len(text)))
+        end = start + data.draw(st.sampled_from([0, 0, 1, 1, 2, 40, 237]))
+        text = text[:start] + data.draw(st.sampled_from(_SPLICED) | st.binary(max_size=2)) + text[end:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsing, "read_listing", hidden)
+        closely = outcome(text)
+    assert outcome(text) == closely
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda files: [files[1], files[0], *files[2:]],
+        lambda files: [files[0], *files],
+        lambda files: [*files, replace(files[-1], path="A/003.BIN")],
+        lambda files: [*files, replace(files[-1], path="a/003.bin/x")],
+        lambda files: [replace(files[0], path="../x"), *files[1:]],
+        lambda files: [*files[:-1], replace(files[-1], path="nul")],
+        lambda files: [*files[:-1], replace(files[-1], size=2**48 + 1)],
+        lambda files: [*files[:-1], replace(files[-1], size=0)],
+        lambda files: [*files[:-1], replace(files[-1], pieces_root=None)],
+        lambda files: [*files[:-1], replace(files[-1], sha256="A" * 64)],
+        lambda files: [*files[:-1], replace(files[-1], blob_id="a" * 64)],
+        lambda files: [*files[:-1], replace(files[-1], blob_id=files[1].blob_id)],
+    ],
+)  # fmt: skip
+def test_no_list_at_fault_passes_at_one_look(spoil: Callable[[list[FileEntry]], list[FileEntry]]) -> None:
+    manifest = ordinary(4)
+    # As they are, in no order but that of `spoil`.
+    listing = ",\n".join(map(_entry_text, spoil(list(manifest.files))))
+    good = ",\n".join(map(_entry_text, manifest.files))
+    data = manifest.to_bytes().replace(good.encode(), listing.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parsing, "read_listing", hidden)
+        closely = outcome(data)
+    assert isinstance(closely, str)
+    assert outcome(data) == closely

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samples import PROPERTY, path_components, release_paths
-from weightswarm.manifest import check_path, check_paths_distinct, is_ignored
+from weightswarm.manifest import MAX_DEPTH, check_path, check_paths_distinct, is_ignored, paths
 
 _TRICKS = (
     "..",
@@ -205,3 +205,32 @@ def test_neighbours_do_not_collide() -> None:
 def test_a_desktops_and_a_hub_clients_droppings_are_left_out_of_releases() -> None:
     assert all(map(is_ignored, [".git", "a/.git", ".weightswarm", "a/.DS_Store", ".cache/huggingface"]))
     assert not any(map(is_ignored, [".gitattributes", "git", ".cache", "a/.cache/huggingface", "huggingface"]))
+
+
+# --- at one look, and closely ---------------------------------------------------------------------------------------
+
+_ODD = ["con", "CON.x", "nul.tar.gz", "com1", "lpt9.", "a.", ".", "..", "-", "a+b", ".git", "x" * 255, "x" * 256, ""]
+plain_components = st.sampled_from(_ODD) | st.text("abcnouCOM19._-+ :\u00e9", min_size=1, max_size=6)
+
+
+@given(st.lists(plain_components, min_size=1, max_size=MAX_DEPTH + 1))
+@PROPERTY
+def test_what_is_allowed_at_one_look_is_allowed_closely(components: list[str]) -> None:
+    path = "/".join(components)
+    assert not paths._PLAIN.fullmatch(path) or paths._closely(path) is None
+
+
+@pytest.mark.parametrize("path", ["model-00001.safetensors", "a/b.c/d_e", "conv.py", "x" * 255, "a/" * 31 + "a"])
+def test_ordinary_paths_take_one_look(path: str) -> None:
+    assert paths._PLAIN.fullmatch(path)
+
+
+@given(st.lists(st.text("aAb./\u00e9\n\0", min_size=1, max_size=4), max_size=12))
+@PROPERTY
+def test_paths_that_are_distinct_at_one_look_are_distinct_closely(listed: list[str]) -> None:
+    assert not paths._clearly_distinct(listed) or paths._collision(listed) is None
+
+
+def test_ordinary_paths_are_distinct_at_one_look() -> None:
+    assert paths._clearly_distinct(["a/b", "a/c", "a.c", "a-b", "b"])
+    assert not paths._clearly_distinct(["a", "a/b", "a.c"])

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from json.encoder import encode_basestring as _quoted
-from typing import Any
+from typing import Any, Protocol
 
 FORMAT_VERSION = 1
 
@@ -48,6 +48,7 @@ class Manifest:
     created: str | None = None
     # The files' part of the canonical bytes, once they were asked for: 10,000 files take a while each time.
     _listing: str | None = field(default=None, init=False, repr=False, compare=False)
+    _bytes: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def total_size(self) -> int:
@@ -56,6 +57,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
+        if self._bytes is None:
+            object.__setattr__(self, "_bytes", self._encoded())
+            assert self._bytes is not None
+        return self._bytes
+
+    def _encoded(self) -> bytes:
         document: dict[str, Any] = {
             "weightswarm_manifest": FORMAT_VERSION,
             "name": self.name,
@@ -75,9 +82,18 @@ class Manifest:
         return text.encode() + b"\n"
 
 
-def path_order(entry: FileEntry) -> list[bytes]:
-    """Sort key: the order in which a BEP 52 file tree lists files."""
-    return [component.encode() for component in entry.path.split("/")]
+class HasPath(Protocol):
+    """A file of a release, here or on its way there."""
+
+    @property
+    def path(self) -> str:
+        """Relative, with `/`."""
+
+
+def path_order(entry: HasPath) -> str:
+    """Sort key: the order in which a BEP 52 file tree lists files, component by component, each by its UTF-8 bytes."""
+    # Characters sort as their UTF-8 does, and NUL, which no path holds, before all of them.
+    return entry.path.replace("/", "\0")
 
 
 def derived_revision(manifest: Manifest) -> str:
@@ -91,12 +107,17 @@ def with_revision(manifest: Manifest, revision: str | None) -> Manifest:
     return _called(manifest, derived_revision(manifest) if revision is None else revision)
 
 
+def with_listing(manifest: Manifest, listing: str) -> Manifest:
+    """Return the manifest, told the files' part of its canonical bytes by who read just that."""
+    object.__setattr__(manifest, "_listing", listing)
+    return manifest
+
+
 def _called(manifest: Manifest, revision: str) -> Manifest:
     if manifest.revision == revision:
         return manifest
     called = replace(manifest, revision=revision)
-    object.__setattr__(called, "_listing", manifest._listing)
-    return called
+    return called if manifest._listing is None else with_listing(called, manifest._listing)
 
 
 def _entry_text(entry: FileEntry) -> str:

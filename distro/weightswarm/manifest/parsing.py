@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn
 
 from weightswarm.errors import InvalidInput, InvalidManifest
-from weightswarm.manifest.document import FORMAT_VERSION, FileEntry, Manifest
+from weightswarm.manifest.document import FORMAT_VERSION, FileEntry, Manifest, with_listing
+from weightswarm.manifest.listing import MAX_FILE_SIZE, MAX_FILES, Listing, read_listing
 from weightswarm.manifest.names import is_revision, parse_model_name
 from weightswarm.manifest.paths import check_path, check_paths_distinct
 
 MAX_BYTES = 32 * 1024 * 1024
-MAX_FILES = 100_000
-MAX_FILE_SIZE = 2**48
 MAX_TEXT = 16 * 1024
 MAX_VALUES = 5 * MAX_FILES + 100
 """Most values of a document, by the commas between them: five for a file, and a handful around the files."""
@@ -37,8 +37,17 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read canonical manifest bytes. Raises `InvalidManifest`."""
     if len(data) > MAX_BYTES:
         raise InvalidManifest(f"the document is larger than {MAX_BYTES:,} bytes")
-    _check_count(data)
-    document = _decode(data)
+    # What is not clearly right is read again, to say what is wrong with it.
+    with suppress(InvalidManifest):
+        if (listed := read_listing(data)) is not None:
+            return _parse(listed.around, data, listed)
+    return _parse(data, data, None)
+
+
+def _parse(text: bytes, data: bytes, listed: Listing | None) -> Manifest:
+    """Read `text`, which is all of `data` or what stands around its list of files."""
+    _check_count(text)
+    document = _decode(text)
     version = document.pop("weightswarm_manifest", None)
     if type(version) is not int or version != FORMAT_VERSION:
         raise InvalidManifest(f"format version {version!r:.40} is not known here, only {FORMAT_VERSION}")
@@ -48,7 +57,7 @@ def parse_manifest(data: bytes) -> Manifest:
     manifest = Manifest(
         name=_model_name(document.get("name")),
         revision=_revision(document.get("revision"), "revision"),
-        files=_files(document.get("files")),
+        files=_files(document.get("files")) if listed is None else _distinct(listed.files),
         license=_optional_text(document, "license"),
         description=_optional_text(document, "description"),
         base_revision=_revision(document["base_revision"], "base_revision") if "base_revision" in document else None,
@@ -56,6 +65,8 @@ def parse_manifest(data: bytes) -> Manifest:
     )
     if manifest.created is not None and not _is_time(manifest.created):
         raise InvalidManifest("not a time of the form 2026-01-31T00:00:00Z", entry="created")
+    if listed is not None:
+        manifest = with_listing(manifest, listed.text)
     if manifest.to_bytes() != data:
         raise InvalidManifest("the bytes are not in canonical form")
     return manifest
@@ -153,8 +164,11 @@ def _files(value: Any) -> tuple[FileEntry, ...]:
         raise InvalidManifest("missing, empty or not a list", entry="files")
     if len(value) > MAX_FILES:
         raise InvalidManifest(f"more than {MAX_FILES:,} files", entry="files")
-    files = tuple(_file(item, index) for index, item in enumerate(value))
-    if collision := check_paths_distinct(entry.path for entry in files):
+    return _distinct(tuple(_file(item, index) for index, item in enumerate(value)))
+
+
+def _distinct(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+    if collision := check_paths_distinct([entry.path for entry in files]):
         raise InvalidManifest(collision[1], entry=collision[0])
     contents: dict[str, str] = {}
     for entry in files:
