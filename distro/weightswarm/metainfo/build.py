@@ -148,7 +148,7 @@ def _v1_files(manifest: Manifest, align_to: int | None) -> list[dict[bytes, Any]
     for entry in manifest.files:
         if gap and entry.size:
             files.append({b"attr": b"p", b"length": gap, b"path": [b".pad", b"%d" % gap]})
-        files.append({b"length": entry.size, b"path": [c.encode() for c in entry.path.split("/")]})
+        files.append({b"length": entry.size, b"path": entry.path.encode().split(b"/")})
         if entry.size:
             gap = -entry.size % align_to if align_to else 0
     return files
@@ -157,7 +157,7 @@ def _v1_files(manifest: Manifest, align_to: int | None) -> list[dict[bytes, Any]
 def _file_tree(manifest: Manifest) -> dict[bytes, Any]:
     tree: dict[bytes, Any] = {}
     for entry in manifest.files:
-        *folders, name = (c.encode() for c in entry.path.split("/"))
+        *folders, name = entry.path.encode().split(b"/")
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})

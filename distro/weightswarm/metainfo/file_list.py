@@ -6,6 +6,7 @@ Names are UTF-8, as BEP 3 has them. Older v1 makers wrote their system's own byt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ _T = TypeVar("_T")
 
 MAX_FILES = 100_000
 MAX_TOTAL_SIZE = 2**50
+_PLAIN = re.compile(rb"[A-Za-z0-9_.-]{1,255}+")
+"""Components that need no closer look, most by far: they are UTF-8, without a slash, and short."""
+
 _BITCOMET_PAD = b"_____padding_file_"
 """What BitComet names pad files, and names nothing else: it had them before BEP 47 gave them an attribute."""
 
@@ -99,7 +103,7 @@ def read_files(
             raise InvalidMetainfo(f"{path[:200]!r}: {reason}")
         if not 0 <= size <= MAX_TOTAL_SIZE:
             raise InvalidMetainfo(f"{path[:200]!r}: its size is out of bounds")
-    if collision := check_paths_distinct(path for path, _, _ in entries):
+    if collision := check_paths_distinct([path for path, _, _ in entries]):
         raise InvalidMetainfo(f"{collision[0][:200]!r} {collision[1]}")
     if sum(size for _, size, _ in entries) > MAX_TOTAL_SIZE:
         raise InvalidMetainfo("its files are larger than 2^50 bytes together")
@@ -136,6 +140,11 @@ def _v1_entries(
     for item in info[b"files"]:
         if not isinstance(item, dict):
             raise InvalidMetainfo("a v1 file entry is not a dictionary")
+        if (plain := _plain_v1(item)) is not None:
+            spans.append((count, plain[1]))
+            count += 1
+            yield plain
+            continue
         parts = item.get(b"path.utf-8", item.get(b"path"))
         if _is_pad(item, parts):
             # It has no place on disk, so its path is nobody's: some makers write none.
@@ -149,6 +158,17 @@ def _v1_entries(
         spans.append((count, size))
         count += 1
         yield path, size, None
+
+
+def _plain_v1(item: dict[bytes, Any]) -> tuple[str, int, None] | None:
+    """Read an entry of a plain name and a length, and nothing beside, as most are; None for any other."""
+    size, parts = item.get(b"length"), item.get(b"path")
+    if len(item) != 2 or type(size) is not int or size < 0 or type(parts) is not list or len(parts) != 1:
+        return None
+    name = parts[0]
+    if type(name) is not bytes or not _PLAIN.fullmatch(name) or _BITCOMET_PAD in name:
+        return None
+    return name.decode(), size, None
 
 
 def _is_pad(item: dict[bytes, Any], parts: Any) -> bool:
@@ -194,6 +214,8 @@ def _folder(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _component(value: Any, codec: str | None = None) -> str:
+    if isinstance(value, bytes) and _PLAIN.fullmatch(value):
+        return value.decode()
     component = _text(value, "a path", codec)
     if not component or "/" in component:
         raise InvalidMetainfo("a path component is empty or has a slash")
@@ -203,9 +225,11 @@ def _component(value: Any, codec: str | None = None) -> str:
 def _tree_leaf(leaf: Any, path: str) -> tuple[int, str | None]:
     if not isinstance(leaf, dict):
         raise InvalidMetainfo("its file tree is malformed")
+    length, root = leaf.get(b"length"), leaf.get(b"pieces root")
+    if len(leaf) == 2 and type(length) is int and length > 0 and type(root) is bytes and len(root) == 32:
+        return length, root.hex()  # as most are, and nothing beside
     _refuse_link(leaf, path)
-    size = _size(leaf.get(b"length"), path)
-    root = leaf.get(b"pieces root")
+    size = _size(length, path)
     if size == 0:
         return 0, None
     if not isinstance(root, bytes) or len(root) != 32:
