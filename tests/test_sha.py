@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
+import os
 import platform
 import subprocess
 import sys
@@ -123,6 +125,64 @@ def test_one_hash_cannot_take_two_streams(sha: ModuleType) -> None:
     assert stream.digest() == hashlib.sha256().digest()
 
 
+@each
+@pytest.mark.parametrize("ahead", [0, LEAF])
+@pytest.mark.parametrize("offset", [0, 1, LEAF, 3 * LEAF + 7])
+def test_a_span_is_mapped_where_the_file_reaches_its_end(
+    sha: ModuleType, tmp_path: Path, offset: int, ahead: int
+) -> None:
+    data = Random(offset).randbytes(3 * LEAF + 7)
+    (tmp_path / "file").write_bytes(data)
+    (tmp_path / "link").symlink_to("file")
+    status = os.stat(tmp_path / "file")
+    for name in ("file", "link"):
+        for length in {0, 1, 2 * LEAF, 3 * LEAF + 6, 3 * LEAF + 7, 3 * LEAF + 7 - offset, 3 * LEAF + 8 - offset, 2**62}:
+            span, *told = sha.map_span(str(tmp_path / name), offset, length, ahead)
+            assert told == [status.st_dev, status.st_ino, len(data)]
+            if length and offset + length <= len(data):
+                assert bytes(span) == data[offset : offset + length]
+                assert memoryview(span).readonly
+            else:
+                assert span is None
+
+
+@each
+def test_what_is_looked_at_stays_mapped_and_nothing_else_does(sha: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc" * LEAF)
+
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count(str(tmp_path / "file"))
+
+    opened = len(os.listdir("/proc/self/fd"))
+    part = memoryview(sha.map_span(str(tmp_path / "file"), 0, 3 * LEAF, 0)[0])[3:6]
+    assert (mapped(), bytes(part)) == (1, b"abc")
+    del part
+    assert (mapped(), len(os.listdir("/proc/self/fd"))) == (0, opened)
+
+
+@each
+def test_what_cannot_be_mapped_is_named(sha: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(0)
+    os.mkfifo(tmp_path / "pipe")
+    wrong = {"gone": errno.ENOENT, "circle": errno.ELOOP, "file/x": errno.ENOTDIR}
+    if os.geteuid():
+        wrong["file"] = errno.EACCES
+    opened = len(os.listdir("/proc/self/fd"))
+    for name, number in wrong.items():
+        with pytest.raises(OSError, match=name) as caught:
+            sha.map_span(str(tmp_path / name), 0, 1, 0)
+        assert caught.value.errno == number
+    # No file of that size, and for a folder none that can be mapped.
+    assert sha.map_span(str(tmp_path / "pipe"), 0, 1, 0)[0] is None
+    assert sha.map_span(str(tmp_path), 0, 1, 0)[0] is None
+    for path, numbers in (("nul\0", (0, 1, 0)), (__file__, (-1, 1, 0)), (__file__, (0, -1, 0)), (__file__, (0, 1, -1))):
+        with pytest.raises(ValueError, match=r"null|no span"):
+            sha.map_span(path, *numbers)
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
 def test_the_kernel_takes_nothing_but_its_own_hashes_and_bytes() -> None:
     if KERNEL is None:
         pytest.skip("NOT TESTED: there is no kernel here")
@@ -138,6 +198,11 @@ def test_the_kernel_takes_nothing_but_its_own_hashes_and_bytes() -> None:
             KERNEL.update_two(KERNEL.Sha256(), b"", wrong, b"")
     with pytest.raises(TypeError):
         KERNEL.leaves(b"", None, KERNEL.Sha256())
+    for no_span in ((None, 0, 1, 0), (__file__, 0.5, 1, 0), (__file__, 0, 1), (__file__, 0, 2**64, 0)):
+        with pytest.raises((TypeError, OverflowError)):
+            KERNEL.map_span(*no_span)
+    with pytest.raises(TypeError, match="cannot create"):
+        type(KERNEL.map_span(__file__, 0, 1, 0)[0])()
 
 
 def test_threads_hash_at_the_same_time_and_never_each_others_bytes() -> None:

@@ -4,6 +4,8 @@
  * three hashes of the same bytes, or of two streams, are computed round by round beside each other: a second one costs
  * next to nothing. Two SHA-256 of the same blocks share their message schedule as well.
  *
+ * And the mapping of files: a small one is hashed in less time than the interpreter takes to get at it.
+ *
  * FIPS 180-4; BEP 52 for leaves and trees. What `portable.py` does with hashlib, this does to the bit.
  */
 #define Py_LIMITED_API 0x030b0000
@@ -15,9 +17,15 @@
 #endif
 
 #include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <immintrin.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define BLOCK 64
 #define LEAF 16384
@@ -393,7 +401,7 @@ static void fold(uint8_t *hashes, size_t count, size_t width, uint8_t *filler, u
 /* --- for Python -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    PyObject *sha256, *sha1;
+    PyObject *sha256, *sha1, *span;
 } Types;
 
 /* The state is copied out before the interpreter is let go, and back after: threads may spoil a digest, no memory. */
@@ -547,9 +555,79 @@ done:
     return root;
 }
 
+/* A span of a file that is mapped as long as somebody looks at it. */
+typedef struct {
+    PyObject_HEAD
+    void *begin;
+    size_t mapped;
+    char *data;
+    Py_ssize_t size;
+} Span;
+
+static int look_at_span(PyObject *self, Py_buffer *view, int flags) {
+    return PyBuffer_FillInfo(view, self, ((Span *)self)->data, ((Span *)self)->size, 1, flags);
+}
+
+static void free_span(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    if (((Span *)self)->mapped) munmap(((Span *)self)->begin, ((Span *)self)->mapped);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot span_slots[] = {{Py_tp_dealloc, free_span}, {Py_bf_getbuffer, look_at_span}, {0, NULL}};
+static PyType_Spec span_spec = {"weightswarm.hashing._sha.Span", sizeof(Span), 0,
+                                Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, span_slots};
+
+/* Map a span of a file that reaches its end, with `ahead` bytes more on their way; return -1 with errno. */
+static int map_file(const char *path, off_t offset, off_t ahead, Span *span, struct stat *status) {
+    int descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor < 0) return -1;
+    int failed = fstat(descriptor, status), error = errno;
+    if (!failed && span->size && status->st_size >= span->size && status->st_size - span->size >= offset) {
+        size_t skip = (size_t)offset % (size_t)sysconf(_SC_PAGESIZE);
+        if (ahead) posix_fadvise(descriptor, offset, span->size + ahead, POSIX_FADV_WILLNEED);
+        span->mapped = (size_t)span->size + skip;
+        span->begin = mmap(NULL, span->mapped, PROT_READ, MAP_SHARED, descriptor, offset - (off_t)skip);
+        if (span->begin == MAP_FAILED) span->mapped = 0;
+        else span->data = (char *)span->begin + skip;
+    }
+    close(descriptor);
+    errno = error;
+    return failed;
+}
+
+static PyObject *map_span(PyObject *module, PyObject *args) {
+    PyTypeObject *type = (PyTypeObject *)((Types *)PyModule_GetState(module))->span;
+    PyObject *path, *result = NULL;
+    Span *span = NULL;
+    long long offset, length, ahead;
+    if (!PyArg_ParseTuple(args, "O&LLL:map_span", PyUnicode_FSConverter, &path, &offset, &length, &ahead)) return NULL;
+    if (offset < 0 || length < 0 || ahead < 0 || length > LLONG_MAX - ahead) {
+        PyErr_SetString(PyExc_ValueError, "no span of a file");
+        goto done;
+    }
+    span = (Span *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (!span) goto done;
+    span->size = length;
+    struct stat status;
+    PyThreadState *saved = PyEval_SaveThread();
+    int failed = map_file(PyBytes_AsString(path), offset, ahead, span, &status);
+    PyEval_RestoreThread(saved);
+    if (failed) PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+    else
+        result = Py_BuildValue("OKKL", span->mapped ? (PyObject *)span : Py_None, (unsigned long long)status.st_dev,
+                               (unsigned long long)status.st_ino, (long long)status.st_size);
+done:
+    Py_XDECREF((PyObject *)span);
+    Py_DECREF(path);
+    return result;
+}
+
 static PyMethodDef functions[] = {{"leaves", leaves, METH_VARARGS, NULL},
                                   {"update_two", update_two, METH_VARARGS, NULL},
                                   {"tree_root", tree_root, METH_VARARGS, NULL},
+                                  {"map_span", map_span, METH_VARARGS, NULL},
                                   {NULL}};
 
 static int has_sha(void) {
@@ -566,7 +644,8 @@ static int execute(PyObject *module) {
     Types *types = PyModule_GetState(module);
     types->sha256 = PyType_FromModuleAndSpec(module, &sha256_spec, NULL);
     types->sha1 = PyType_FromModuleAndSpec(module, &sha1_spec, NULL);
-    if (!types->sha256 || !types->sha1) return -1;
+    types->span = PyType_FromModuleAndSpec(module, &span_spec, NULL);
+    if (!types->sha256 || !types->sha1 || !types->span) return -1;
     if (PyModule_AddObjectRef(module, "Sha256", types->sha256) < 0) return -1;
     return PyModule_AddObjectRef(module, "Sha1", types->sha1);
 }
@@ -575,6 +654,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg) {
     Types *types = PyModule_GetState(module);
     Py_VISIT(types->sha256);
     Py_VISIT(types->sha1);
+    Py_VISIT(types->span);
     return 0;
 }
 
@@ -582,6 +662,7 @@ static int clear(PyObject *module) {
     Types *types = PyModule_GetState(module);
     Py_CLEAR(types->sha256);
     Py_CLEAR(types->sha1);
+    Py_CLEAR(types->span);
     return 0;
 }
 

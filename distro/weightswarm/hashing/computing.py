@@ -6,11 +6,10 @@ A span is `(path, size, offset, length)` in bytes; a `size` of None allows any f
 
 from __future__ import annotations
 
-import mmap
 import os
 
-from weightswarm.hashing.merkle import BLOCK, file_root, piece_layer
-from weightswarm.hashing.sha import Sha1, Sha256, leaves, update_two
+from weightswarm.hashing.merkle import BLOCK, DIGEST, SHA1, file_root, piece_layer
+from weightswarm.hashing.sha import Sha1, Sha256, leaves, map_span, update_two
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +114,32 @@ class Computing:
             return sha256, piece_layer(b"".join(blocks), piece_length // BLOCK), sha1s
         return sha256, file_root(blocks[0]) if length else b"", sha1s
 
+    def whole(self, files: Sequence[tuple[str, int]], piece_length: int, v1: bool, open_end: int) -> bytes:
+        """Hash files of one piece each or less, given by path and size in bytes.
+
+        Return each one's SHA-256, its piece root and with `v1` the SHA-1 of its piece, end to end; of an empty file the
+        two last are zeros. Pieces that are not full are filled up with zeros, but for that of file number `open_end`
+        here, where there is such a one. Raises as `run` does.
+        """
+        digests: list[bytes] = []
+        number = 0
+
+        def digest(data: memoryview) -> None:
+            fill = number != open_end and len(data) < piece_length
+            sha256, sha1 = Sha256(), Sha1() if v1 else None
+            blocks = leaves(data, sha256, sha1)
+            digests.append(sha256.digest())
+            digests.append(file_root(blocks) if blocks else bytes(DIGEST))
+            if sha1 is not None:
+                if fill:
+                    sha1.update(bytes(piece_length - len(data)))
+                digests.append(sha1.digest() if blocks else bytes(SHA1))
+
+        for path, size in files:
+            self._read((path, size, 0, size), digest)
+            number += 1
+        return b"".join(digests)
+
     def packed(self, spans: Sequence[Fields], piece_length: int) -> list[bytes]:
         """Return the SHA-1 of each piece of spans laid end to end, starting at a piece's boundary.
 
@@ -212,29 +237,24 @@ def copied(span: Fields, use: Callable[[memoryview], None]) -> Inode:
 def mapped(span: Fields, use: Callable[[memoryview], None]) -> Inode:
     """Map a span: nothing is copied. A file that shrinks meanwhile kills the process (SIGBUS)."""
     path, _, offset, length = span
-    if length == 0:
-        return copied(span, use)
-    descriptor, inode = _opened(span)
     try:
-        # What comes next is on its way from the disk while this is hashed.
-        os.posix_fadvise(descriptor, offset, length + _AHEAD, os.POSIX_FADV_WILLNEED)
-        skip = offset % mmap.ALLOCATIONGRANULARITY
-        try:
-            mapping = mmap.mmap(descriptor, length + skip, prot=mmap.PROT_READ, offset=offset - skip)
-        except OSError:
-            # Some file systems cannot map.
-            return copied(span, use)
-        with mapping, memoryview(mapping) as whole, whole[skip:] as view:
-            use(view)
+        # What comes next is on its way from the disk while this is hashed; a short span is a whole file.
+        mapping, device, inode, now = map_span(path, offset, length, 0 if length <= _SLICE else _AHEAD)
+    except FileNotFoundError:
+        raise Changed(path, "vanished") from None
     except OSError as error:
         raise Unreadable(path, error.strerror or str(error)) from error
-    finally:
-        os.close(descriptor)
-    return inode
+    _check_size(span, now)
+    if mapping is None:
+        # It is empty, or its file system cannot map.
+        return copied(span, use)
+    with memoryview(mapping) as view:
+        use(view)
+    return device, inode
 
 
 def _opened(span: Fields) -> tuple[int, Inode]:
-    path, size, offset, length = span
+    path = span[0]
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -242,8 +262,16 @@ def _opened(span: Fields) -> tuple[int, Inode]:
     except OSError as error:
         raise Unreadable(path, error.strerror or str(error)) from error
     status = os.fstat(descriptor)
-    if status.st_size < offset + length or (size is not None and status.st_size != size):
+    try:
+        _check_size(span, status.st_size)
+    except Changed:
         os.close(descriptor)
-        expected = offset + length if size is None else size
-        raise Changed(path, f"changed its size from {expected:,} to {status.st_size:,} bytes")
+        raise
     return descriptor, (status.st_dev, status.st_ino)
+
+
+def _check_size(span: Fields, now: int) -> None:
+    path, size, offset, length = span
+    if now < offset + length or (size is not None and now != size):
+        expected = offset + length if size is None else size
+        raise Changed(path, f"changed its size from {expected:,} to {now:,} bytes")

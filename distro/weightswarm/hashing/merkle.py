@@ -11,6 +11,7 @@ from weightswarm.hashing.sha import tree_root
 
 BLOCK = 16 * 1024
 DIGEST = 32
+SHA1 = 20
 ZERO_HASH = bytes(DIGEST)
 
 _zero_roots = [ZERO_HASH]

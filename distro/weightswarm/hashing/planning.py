@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from weightswarm.hashing.merkle import BLOCK, layer_root
+from weightswarm.hashing.merkle import BLOCK, DIGEST, SHA1, layer_root
 
 _CHUNK = 8 * 1024 * 1024
 _AHEAD = 8
@@ -71,14 +71,15 @@ class File:
 class Task:
     """What a worker does next: `method` of its `Computing`, once for each of `calls`.
 
-    `chunks` says whose chunk each call is. `size` counts progress in bytes: each byte of a file once, when its owner
-    has read it.
+    `chunks` says whose chunk each call is; of the one call of `whole` or `packed`, `numbers` says which files, or which
+    run, it is. `size` counts progress in bytes: each byte of a file once, when its owner has read it.
     """
 
     method: str
     calls: list[tuple[Any, ...]]
     chunks: list[tuple[File, int]]
     size: int
+    numbers: list[int] = field(default_factory=list)
 
 
 def _absolute(path: str | Path) -> str:
@@ -93,12 +94,18 @@ class Plan:
         self.piece_length = piece_length
         self.layout = layout
         self.chunk = max(piece_length, _CHUNK)
-        last = max((index for index, (_, size) in enumerate(files) if size), default=0)
+        self.last = max((index for index, (_, size) in enumerate(files) if size), default=0)
+        self.listed = files
+        self.total = sum(size for _, size in files)
+        # Files of one piece have no more to them than their hashes: there may be very many.
+        self.whole = deque(number for number, (_, size) in enumerate(files) if size <= piece_length)
         self.files = [
-            File(number, _absolute(path), size, number == last, max(1, -(-size // self.chunk)))
+            File(number, _absolute(path), size, number == self.last, max(1, -(-size // self.chunk)))
             for number, (path, size) in enumerate(files)
+            if size > piece_length
         ]
-        self.total = sum(file.size for file in self.files)
+        self.hashed: dict[int, FileHashes] = {}
+        self.v1: dict[int, list[bytes]] = {}
         self.small = deque(file for file in self.files if file.chunks == 1)
         # The longest first: what is left to share at the end is then short.
         self.large = deque(sorted((f for f in self.files if f.chunks > 1), key=lambda f: -f.size))
@@ -115,17 +122,23 @@ class Plan:
             return self._own_chunk(worker, file)
         if self.small:
             return self._batch()
+        if self.whole:
+            return self._whole()
         if self.packed:
             position, spans = self.packed.popleft()
-            return Task("packed", [(spans, self.piece_length)], [(self.files[0], position)], 0)
+            return Task("packed", [(spans, self.piece_length)], [], 0, [position])
         return self._help()
 
     def take(self, task: Task, results: list[Any]) -> None:
         """Keep what came of a task."""
+        if task.method == "packed":
+            self.packed_done.append((task.numbers[0], results[0]))
+            return
+        if task.method == "whole":
+            self._take_whole(task.numbers, results[0])
+            return
         for (file, index), result in zip(task.chunks, results, strict=True):
-            if task.method == "packed":
-                self.packed_done.append((index, result))
-            elif task.method == "run":
+            if task.method == "run":
                 file.sha256 = result[0][1] or file.sha256
             else:
                 sha256, file.layers[index], file.v1[index] = result
@@ -133,17 +146,14 @@ class Plan:
 
     def result(self) -> TreeHashes:
         """Put the files' hashes together."""
-        v1 = [digest for _, digests in sorted(self.packed_done) for digest in digests]
-        files = []
         for file in self.files:
             layer = b"".join(file.layers[index] for index in sorted(file.layers))
-            v1 += [h for index in sorted(file.v1) for h in file.v1[index]]
-            if file.size > self.piece_length:
-                root = layer_root(layer, self.piece_length // BLOCK)
-                files.append(FileHashes(file.size, file.sha256, root, layer))
-            else:
-                files.append(FileHashes(file.size, file.sha256, layer or None, b""))
-        return TreeHashes(self.piece_length, tuple(files), b"".join(v1))
+            root = layer_root(layer, self.piece_length // BLOCK)
+            self.hashed[file.number] = FileHashes(file.size, file.sha256, root, layer)
+            self.v1[file.number] = [h for index in sorted(file.v1) for h in file.v1[index]]
+        v1 = [digest for _, digests in sorted(self.packed_done) for digest in digests]
+        v1 += [digest for number in sorted(self.v1) for digest in self.v1[number]]
+        return TreeHashes(self.piece_length, tuple(self.hashed[number] for number in sorted(self.hashed)), b"".join(v1))
 
     def _own_chunk(self, worker: int, file: File) -> Task:
         index = file.next
@@ -164,6 +174,31 @@ class Plan:
             size += file.size
             chunks.append((file, 0))
         return Task("pieces", [self._pieces(file, 0, in_order=True) for file, _ in chunks], chunks, size)
+
+    def _whole(self) -> Task:
+        numbers: list[int] = []
+        files: list[tuple[str, int]] = []
+        total = 0
+        while self.whole and len(numbers) < _BATCH_FILES and total < self.chunk:
+            number = self.whole.popleft()
+            path, size = self.listed[number]
+            numbers.append(number)
+            files.append((_absolute(path), size))
+            total += size
+        open_end = numbers.index(self.last) if self.last in numbers else -1
+        call = (files, self.piece_length, self.layout is V1Layout.ALIGNED, open_end)
+        return Task("whole", [call], [], total, numbers)
+
+    def _take_whole(self, numbers: list[int], digests: bytes) -> None:
+        aligned = self.layout is V1Layout.ALIGNED
+        each = 2 * DIGEST + SHA1 * aligned
+        for number, start in zip(numbers, range(0, len(digests), each), strict=True):
+            size = self.listed[number][1]
+            root = start + DIGEST
+            end = root + DIGEST
+            self.hashed[number] = FileHashes(size, digests[start:root], digests[root:end] if size else None, b"")
+            if aligned and size:
+                self.v1[number] = [digests[end : end + SHA1]]
 
     def _help(self) -> Task | None:
         """Take pieces from the file that has most left, close before its owner."""
@@ -187,11 +222,11 @@ class Plan:
         """Cut the files, laid end to end, into runs of whole pieces, each with its position."""
         runs: list[list[tuple[str, int, int, int]]] = [[]]
         room = self.chunk
-        for file in self.files:
+        for path, size in self.listed:
             offset = 0
-            while offset < file.size:
-                length = min(room, file.size - offset)
-                runs[-1].append((file.path, file.size, offset, length))
+            while offset < size:
+                length = min(room, size - offset)
+                runs[-1].append((_absolute(path), size, offset, length))
                 offset += length
                 room -= length
                 if room == 0:

@@ -1,8 +1,11 @@
-"""SHA-256, SHA-1 and trees of them with hashlib: what `_sha.c` does, where its instructions are not to be had."""
+"""SHA-256, SHA-1 and trees of them with hashlib, and files that are mapped: what `_sha.c` does where that is."""
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
+from contextlib import suppress
 
 # Hash processes import this: what they do not need costs them their start (see `computing`).
 TYPE_CHECKING = False
@@ -86,3 +89,27 @@ def tree_root(hashes: bytes, width: int, filler: bytes) -> bytes:
         filler = hashlib.sha256(filler + filler).digest()
         width //= 2
     return hashes or filler
+
+
+def map_span(path: str, offset: int, length: int, ahead: int) -> tuple[Buffer | None, int, int, int]:
+    """Map `length` bytes of a file, with `ahead` bytes more on their way from the disk while these are looked at.
+
+    Return them, and the file's device, inode and size; None instead when there are none, when the file does not reach
+    the span's end, and when its file system cannot map. Raises `OSError`.
+    """
+    if offset < 0 or length < 0 or ahead < 0:
+        raise ValueError("no span of a file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        span = None
+        if length and status.st_size - length >= offset:
+            if ahead:
+                os.posix_fadvise(descriptor, offset, length + ahead, os.POSIX_FADV_WILLNEED)
+            skip = offset % mmap.ALLOCATIONGRANULARITY
+            with suppress(OSError):
+                mapping = mmap.mmap(descriptor, length + skip, prot=mmap.PROT_READ, offset=offset - skip)
+                span = memoryview(mapping)[skip:]
+    finally:
+        os.close(descriptor)
+    return span, status.st_dev, status.st_ino, status.st_size

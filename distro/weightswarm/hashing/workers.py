@@ -158,6 +158,8 @@ def _died(method: str, calls: Sequence[tuple[Any, ...]]) -> Exception:
     """Say why a child is gone: most likely a file shrank under its mapping."""
     if method == "run":
         spans = [part[1] for call in calls for part in call[0]]
+    elif method == "whole":
+        spans = [(path, size, 0, size) for call in calls for path, size in call[0]]
     else:
         spans = [span for call in calls for span in call[0]] if method == "packed" else [call[1] for call in calls]
     for path, size, offset, length in spans:
