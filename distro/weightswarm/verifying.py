@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -158,11 +159,15 @@ class _Wanted:
             yield FilePart(self.number, self.path, self.size, offset, length, whole=True, git_blob=git_blob)
 
 
+def _is_large(file: _Wanted) -> bool:
+    return 2 * file.size > CALL_BYTES
+
+
 def _batches(files: list[_Wanted], lanes: int) -> Iterator[list[_Wanted]]:
     """Yield large files, the largest first, and then small ones many at a time. Two large ones are hashed together
     where there are more of them than `lanes`: in the time of one."""
     ordered = sorted(files, key=lambda file: -file.size)
-    large = [file for file in ordered if 2 * file.size > CALL_BYTES]
+    large = [file for file in ordered if _is_large(file)]
     together = 2 if len(large) > lanes else 1
     for first in range(0, len(large), together):
         yield large[first : first + together]
@@ -186,26 +191,39 @@ def _check(
     A file whose bytes are right is looked at: what may run code is added to `code`.
     """
     faults: list[Finding] = []
-    files = [file for file in wanted if file.find(faults)]
-    if not files:
-        return faults
-    findings: list[Finding | None] = []
-    found: dict[int, FileDigests] = {}
-    try:
-        # Large files part by part, side by side; small ones have one part each.
-        for row in zip_longest(*(file.parts() for file in files)):
-            parts = [part for part in row if part is not None]
-            extended = extend_digests(worker, parts)
-            on_bytes(sum(part.length for part in parts))
-            found |= {part.number: digests for part, (_, digests) in zip(parts, extended, strict=True) if digests}
-        findings = [compare(found[file.number], file.expected) for file in files]
+    files = wanted
+    digests: dict[int, FileDigests] | None = None
+    if not _is_large(wanted[0]):
+        # As a rule small ones are as they should be, and who reads them sees that: else each is looked at first.
+        with suppress(SourceChanged, StorageFailure):
+            digests = _digests(files, on_bytes, worker)
+    if digests is None:
+        files = [file for file in wanted if file.find(faults)]
+        with suppress(SourceChanged, StorageFailure):
+            digests = _digests(files, on_bytes, worker)
+    if digests is None:
+        findings = [check_file(file.path, file.expected) for file in files]
+    else:
+        findings = [compare(digests[file.number], file.expected) for file in files]
         for file in files:
             file.hashed = file.size
-            file.head = found[file.number].head
-    except (SourceChanged, StorageFailure):
-        findings = [check_file(file.path, file.expected) for file in files]
+            file.head = digests[file.number].head
     looked = [_look(file, code) if finding is None else finding for file, finding in zip(files, findings, strict=True)]
     return [*faults, *(finding for finding in looked if finding is not None)]
+
+
+def _digests(files: list[_Wanted], on_bytes: Callable[[int], None], worker: Worker) -> dict[int, FileDigests]:
+    """Hash files, by their numbers: large ones part by part, side by side; small ones have one part each.
+
+    Raises `SourceChanged`, `StorageFailure`.
+    """
+    found: dict[int, FileDigests] = {}
+    for row in zip_longest(*(file.parts() for file in files)):
+        parts = [part for part in row if part is not None]
+        extended = extend_digests(worker, parts)
+        on_bytes(sum(part.length for part in parts))
+        found |= {part.number: digests for part, (_, digests) in zip(parts, extended, strict=True) if digests}
+    return found
 
 
 def _look(file: _Wanted, code: list[CodeFile]) -> Finding | None:

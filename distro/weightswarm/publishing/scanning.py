@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightswarm.errors import NotFound, NotPublishable
-from weightswarm.manifest import check_path, check_paths_distinct, is_ignored
+from weightswarm.manifest import check_path, check_paths_distinct, is_ignored, path_order
 
 MAX_DEPTH = 32
 
@@ -102,7 +102,9 @@ def source_file(shown: str | Path, path: str, location: str | Path, blob_id: str
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a FIFO", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device"}
         raise NotPublishable(str(shown), f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'no regular file')}")
-    if not os.access(location, os.R_OK):
+    # Its owner's bit tells without another look, as 10,000 files are nearly always one's own.
+    mine = status.st_uid == os.geteuid() and status.st_mode & stat.S_IRUSR
+    if not mine and not os.access(location, os.R_OK):
         raise NotPublishable(str(shown), "it cannot be read: permission denied")
     if reason := check_path(path):
         raise NotPublishable(str(shown), reason, hint="rename it: every system must be able to hold the release")
@@ -114,6 +116,6 @@ def checked(root: Path, files: list[SourceFile]) -> list[SourceFile]:
     """Return files in torrent order. Raises `NotPublishable` when they hold no bytes, or two paths mean one file."""
     if not any(file.signature.size for file in files):
         raise NotPublishable(str(root), "it holds no bytes")
-    if collision := check_paths_distinct(file.path for file in files):
+    if collision := check_paths_distinct([file.path for file in files]):
         raise NotPublishable(str(root / collision[0]), f"it {collision[1]}")
-    return sorted(files, key=lambda file: [part.encode() for part in file.path.split("/")])
+    return sorted(files, key=path_order)
