@@ -19,7 +19,7 @@ def main() -> NoReturn:
     _open_standard_streams()
     # Documents of 10,000 files are very many objects without a cycle: looking them over again and again took a tenth of
     # the CPU of a publish.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(400_000, 20, 20)
     try:
         signals.install()
         from weightswarm.cli.main import run
