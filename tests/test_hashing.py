@@ -432,6 +432,27 @@ def test_a_worker_that_was_closed_hashes_nothing_more(kind: type[Worker], tmp_pa
     worker.close()
 
 
+@pytest.mark.parametrize("kind", [LocalWorker, ProcessWorker])
+def test_small_files_hashed_together_are_each_named_when_they_changed(kind: type[Worker], tmp_path: Path) -> None:
+    good, bad = (str(tmp_path / name) for name in ("good", "bad"))
+    Path(good).write_bytes(b"data")
+    worker = kind()
+    digests = [hashlib.sha256(b"data").digest()] * 2 + [hashlib.sha1(b"data").digest()]
+    assert worker.call("whole", [([(good, 4)], PIECE, True, 0)]) == [b"".join(digests)]
+    for content, how in ((None, "vanished"), (b"dat", "from 4 to 3"), (b"data.", "from 4 to 5")):
+        if content is not None:
+            Path(bad).write_bytes(content)
+        with pytest.raises(SourceChanged, match=how) as caught:
+            worker.call("whole", [([(good, 4), (bad, 4)], PIECE, True, 0)])
+        assert caught.value.paths == (bad,)
+    if isinstance(worker, ProcessWorker):
+        assert worker._process is not None
+        worker._process.kill()
+        with pytest.raises(SourceChanged, match="grew"):
+            worker.call("whole", [([(good, 4), (bad, 4)], PIECE, True, 0)])
+    worker.close()
+
+
 def test_closing_a_worker_ends_what_it_does_at_once(tmp_path: Path) -> None:
     file = tmp_path / "file"
     with file.open("wb") as sparse:
