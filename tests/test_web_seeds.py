@@ -470,9 +470,9 @@ def test_of_a_wrong_piece_that_two_files_share_what_is_unverified_comes_once_mor
     transfer = HttpTransfer(LOOPBACK, metainfo, wanted, staging, timeout=20, report=lambda _: None)
     transfer._web_seeds = [WebSeed(0, "http://127.0.0.1/")]
     for file in metainfo.files:
-        transfer.files[file.index].write_bytes((tmp_path / file.path).read_bytes())
+        Path(transfer.files[file.index]).write_bytes((tmp_path / file.path).read_bytes())
         transfer._unchecked |= {*transfer._coverage.brought(0, file.index, 0, file.size)}
-    with transfer.files[0].open("r+b") as staged:
+    with Path(transfer.files[0]).open("r+b") as staged:
         staged.seek(PIECE)
         staged.write(b"rotten")
     if verified:

@@ -101,29 +101,29 @@ class Staging:
                 finally:
                     os.close(descriptor)
 
+    def begun(self) -> set[str]:
+        """Return the paths of the release of which something is here: one look for all of them."""
+        base = f"{self.folder}/files"
+        above = len(base) + 1
+        return {f"{folder}/{name}"[above:] for folder, _, names in os.walk(base) for name in names}
+
     def discard(self, paths: Iterable[str]) -> None:
         """Remove what a run for the files at `paths` left, and the folder, unless other files wait half fetched in it.
 
         Those are another run's, which wanted more of the release and goes on from there.
         """
         own = set(paths)
-        if not self._swarm_paths() - own:
+        begun = self.begun()
+        if not begun - own:
             remove_tree(self.folder, below=self.base)
             return
         with storage_errors(self.folder), OpenFolder.at(self.folder, self.base, create=False) as folder:
             for name in set(os.listdir(folder.descriptor)) & {"reused", *SCRATCH_NAMES}:
                 folder.remove(name)
-            for path in own & self._swarm_paths():
+            for path in own & begun:
                 parent, _, name = path.rpartition("/")
                 with folder.descend(Path("files", parent), create=False) as inner:
                     inner.remove(name)
-
-    def _swarm_paths(self) -> set[str]:
-        """Return the paths of the release that the swarm has written something of."""
-        base = self.folder / "files"
-        return {
-            os.path.relpath(os.path.join(folder, name), base) for folder, _, names in os.walk(base) for name in names
-        }
 
 
 def _close_to_others(folder: OpenFolder) -> None:

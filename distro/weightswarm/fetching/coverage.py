@@ -14,8 +14,12 @@ class Coverage:
     def __init__(self, pieces: PieceMap, files: Collection[int]) -> None:
         self._map = pieces
         self._files = files
-        wanted = dict.fromkeys(piece for index in sorted(files) for piece in pieces.pieces_of(index))
-        self._missing = {piece: self._size(piece) for piece in wanted}
+        self._missing: dict[int, int] = {}
+        # File by file: looking up which files a piece holds takes longer, and small files have a piece each.
+        for index in sorted(files):
+            for piece in pieces.pieces_of(index):
+                begin, end = pieces.span(index, piece)
+                self._missing[piece] = self._missing.get(piece, 0) + end - begin
         self._givers: dict[int, set[int]] = defaultdict(set)
         self.total = sum(self._missing.values())
         self.done = 0
@@ -70,12 +74,12 @@ class Coverage:
     def missing(self) -> list[tuple[int, int, int]]:
         """Return what is to come when nothing is on its way, in as few spans as possible."""
         spans: list[tuple[int, int, int]] = []
-        for span in (span for piece, size in self._missing.items() if size for span in self.spans(piece)):
-            if spans and spans[-1][0] == span[0] and spans[-1][2] == span[1]:
-                spans[-1] = (span[0], spans[-1][1], span[2])
-            else:
-                spans.append(span)
-        return sorted(spans)
-
-    def _size(self, piece: int) -> int:
-        return sum(end - first for _, first, end in self.spans(piece))
+        for index in sorted(self._files):
+            for piece in self._map.pieces_of(index):
+                if self._missing[piece]:
+                    first, end = self._map.span(index, piece)
+                    if spans and spans[-1][0] == index and spans[-1][2] == first:
+                        spans[-1] = (index, spans[-1][1], end)
+                    else:
+                        spans.append((index, first, end))
+        return spans

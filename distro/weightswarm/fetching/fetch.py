@@ -325,10 +325,11 @@ class _Fetch:
                 VerifiedFiles(staged, held, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
             )
             staging.discard(entry.path for entry in entries)
-            whole = all(placement.held(entry) is not None for entry in manifest.files)
             if isinstance(placement, CachePlacement):
                 record = load_record(placement.repository, manifest.revision)
                 whole = record is not None and record.complete
+            else:
+                whole = all(placement.held(entry) is not None for entry in manifest.files)
             done = self._result(placement.target, here.name, manifest, whole, downloaded=received, reused=reused)
             return replace(done, from_web_seeds=by_http)
 

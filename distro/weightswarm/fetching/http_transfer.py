@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty
 
 from weightswarm.cache import Staging
@@ -84,12 +85,13 @@ class HttpTransfer:
         self.staging = staging
         self.timeout = timeout
         self.report = report
-        self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
+        self.files = {index: staging.swarm_path(metainfo.files[index].path) for index in expectations}
         self.received = 0
         self.found: set[int] = set()
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._coverage = Coverage(self._map, expectations)
+        self._alone = _whole_files(metainfo, expectations, self._map)
         self._checks = PieceChecks(metainfo, self.files, self._map)
         self._verification = StagedVerification(self.files, expectations, self._map)
         self._extents = Extents()
@@ -152,13 +154,14 @@ class HttpTransfer:
 
     def _take_staged(self) -> None:
         """Hash the pieces that an earlier run left, whichever way they came; nothing is taken on its word."""
-        written = {index: self._prepare(index) for index in self.files}
+        begun = self.staging.begun()
+        written = {index: spans for index in self.files if (spans := self._prepare(index, begun))}
         candidates = [
             piece
-            for piece in self._coverage.pieces
+            for piece in (self._coverage.pieces if written else ())
             if self._checks.known(piece)
             and all(
-                any(begin < end and first < stop for begin, stop in written[index])
+                any(begin < end and first < stop for begin, stop in written.get(index, ()))
                 for index, first, end in self._coverage.spans(piece)
             )
         ]
@@ -177,15 +180,15 @@ class HttpTransfer:
                 self.report(Progress(Phase.CHECKING, done * self._map.piece_length, self._coverage.total))
             time.sleep(0.002)
 
-    def _prepare(self, index: int) -> list[tuple[int, int]]:
+    def _prepare(self, index: int, begun: Container[str]) -> list[tuple[int, int]]:
         """Make a staged file ready, and return where it has bytes."""
         path, file = self.files[index], self.metainfo.files[index]
-        if file.size and not os.path.lexists(path):
+        if file.size and file.path not in begun:
             # Whoever brings its first byte makes it.
             return []
         self.staging.cut(file.path, file.size)
         with storage_errors(path):
-            descriptor = open_staged(path, self.staging.base)
+            descriptor = open_staged(Path(path), self.staging.base)
             try:
                 return data_spans(descriptor)
             finally:
@@ -242,13 +245,20 @@ class HttpTransfer:
         return self._verification.busy or bool(self._checking)
 
     def _admit(self, pieces: list[int]) -> None:
-        """Have whole pieces checked, or hashed at once where there are too many."""
+        """Have whole pieces checked, or hashed at once where there are too many, or where one is all of a file: then
+        its SHA-256 tells as much at the same time."""
         now = time.monotonic()
         self._allowance = min(_CHECKED_AT_ONCE, self._allowance + CHECKED_RATE * (now - self._allowed_at))
         self._allowed_at = now
         at_once = set()
         for piece in pieces:
-            if self._checks.known(piece) and (self._must_check(piece) or self._allowance >= self._map.piece_length):
+            alone = piece in self._alone
+            if alone and not self._liars:
+                self._unchecked.add(piece)
+                at_once.add(piece)
+            elif self._checks.known(piece) and (
+                self._must_check(piece) or (not alone and self._allowance >= self._map.piece_length)
+            ):
                 self._allowance -= self._map.piece_length
                 self._queue([piece])
             else:
@@ -408,3 +418,11 @@ class HttpTransfer:
             after=self.timeout,
             hint="what came is kept: the same command goes on from there",
         )
+
+
+def _whole_files(metainfo: Metainfo, expectations: Mapping[int, Expectation], pieces: PieceMap) -> frozenset[int]:
+    """Return the pieces that are all of a file whose SHA-256 is known; v1 files share theirs with others."""
+    if metainfo.info_hash.v2 is None:
+        return frozenset()
+    each = [pieces.pieces_of(index) for index, expected in expectations.items() if expected.sha256 is not None]
+    return frozenset(run[0] for run in each if len(run) == 1)

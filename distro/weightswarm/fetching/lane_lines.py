@@ -107,14 +107,17 @@ class LaneLines(Lines):
 
     def _write_part(self, web_seed: WebSeed, extent: Extent, part: memoryview, places: _Places) -> memoryview:
         """Write as much as belongs to the extent; return the rest."""
-        path = self._staging.swarm_file(self._metainfo.files[extent.file].path)
+        path = self._staging.swarm_path(self._metainfo.files[extent.file].path)
         begin = extent.position
         mine = part[: extent.end - begin]
-        with storage_errors(path):
+        try:
             descriptor = places.open(path)
             written = 0
             while written < len(mine):
                 written += os.pwrite(descriptor, mine[written:], begin + written)
+        except OSError:
+            with storage_errors(path):
+                raise
         extent.position += len(mine)
         self.arrived.put((web_seed.number, extent.file, begin, extent.position))
         return part[len(mine) :]
@@ -125,19 +128,24 @@ class _Places:
 
     def __init__(self, staging: Staging) -> None:
         self._base = staging.base
-        self._path: Path | None = None
+        self._path: str | None = None
         self._descriptor = -1
-        self._parent: Path | None = None
+        self._parent: str | None = None
         self._folder: OpenFolder | None = None
 
-    def open(self, path: Path) -> int:
+    def open(self, path: str) -> int:
         """Return a descriptor to write by, good until the next call. Raises `OSError`."""
         if path != self._path:
             self._close_file()
-            if self._folder is None or path.parent != self._parent:
+            parent, _, name = path.rpartition("/")
+            if self._folder is None or parent != self._parent:
                 self._close_folder()
-                self._folder, self._parent = OpenFolder.at(path.parent, self._base), path.parent
-            self._descriptor = self._folder.open_file(path.name, os.O_RDWR | os.O_CREAT)
+                self._folder, self._parent = OpenFolder.at(Path(parent), self._base), parent
+            try:
+                # Most are new.
+                self._descriptor = self._folder.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                self._descriptor = self._folder.open_file(name, os.O_RDWR | os.O_CREAT)
             self._path = path
         return self._descriptor
 

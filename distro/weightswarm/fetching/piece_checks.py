@@ -18,7 +18,7 @@ _SHA1 = 20
 class PieceChecks:
     """Says which pieces are wrong. `files` maps indices of `metainfo.files` to where those stand that are wanted."""
 
-    def __init__(self, metainfo: Metainfo, files: Mapping[int, Path], pieces: PieceMap) -> None:
+    def __init__(self, metainfo: Metainfo, files: Mapping[int, str | Path], pieces: PieceMap) -> None:
         self._metainfo = metainfo
         self._files = files
         self._map = pieces
@@ -73,7 +73,7 @@ class PieceChecks:
         return spans
 
 
-def digests_on_disk(path: Path, pieces: HashedPieces, numbers: range, worker: Worker) -> list[bytes]:
+def digests_on_disk(path: str | Path, pieces: HashedPieces, numbers: range, worker: Worker) -> list[bytes]:
     """Return what pieces that follow each other in a file hash to. Raises `SourceChanged`, `StorageFailure`."""
     pad = pieces.padded and numbers.stop == pieces.numbers.stop
     return piece_digests(worker, path, *pieces.span(numbers), pieces.length, v2=pieces.v2, pad=pad)

@@ -161,7 +161,11 @@ def stage_copy(
 
 def check_space(placement: Placement, staging: Staging, entries: list[FileEntry]) -> None:
     """Raise `OutOfSpace` unless what is left to download fits beside what is on disk already."""
-    needed = sum(max(0, entry.size - allocated_bytes(staging.swarm_path(entry.path))) for entry in entries)
+    begun = staging.begun()
+    needed = sum(
+        max(0, entry.size - allocated_bytes(staging.swarm_path(entry.path))) if entry.path in begun else entry.size
+        for entry in entries
+    )
     free = free_bytes(placement.staging_parent)
     if needed and needed + _MARGIN > free:
         raise OutOfSpace(str(placement.target), needed=needed + _MARGIN, free=free)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class _StagedFile:
 
     number: int
     key: int
-    path: Path
+    path: str | Path
     expected: Expectation
     size: int
     lane: int
@@ -61,7 +61,7 @@ class _StagedFile:
 class StagedVerification:
     """All files of a transfer. Call `readable` and `collect` from one thread; the hashing runs on all cores."""
 
-    def __init__(self, files: dict[int, Path], expectations: dict[int, Expectation], pieces: PieceMap) -> None:
+    def __init__(self, files: Mapping[int, str | Path], expectations: dict[int, Expectation], pieces: PieceMap) -> None:
         self._pieces = pieces
         total = sum(expectations[index].size or 0 for index in files)
         self._pool = WorkerPool(total)
@@ -169,18 +169,18 @@ class StagedVerification:
         """Return what each file was when it was hashed, by index. Raises `ContentMismatch` when one was written to or
         replaced since."""
         identities = {}
-        for index in sorted(self.done):
-            file = self._files[index]
-            with storage_errors(file.path):
+        with storage_errors(""):
+            for index in sorted(self.done):
+                file = self._files[index]
                 status = os.lstat(file.path)
-            found = FileIdentity.of(status)
-            if found != file.identity or found.size != file.size or not stat.S_ISREG(status.st_mode):
-                raise ContentMismatch(
-                    f"{file.expected.path} was written to after it was verified; nothing was placed",
-                    paths=(file.expected.path,),
-                    hint="fetch again: what is on disk is checked and kept where it is right",
-                )
-            identities[index] = found
+                found = FileIdentity.of(status)
+                if found != file.identity or found.size != file.size or not stat.S_ISREG(status.st_mode):
+                    raise ContentMismatch(
+                        f"{file.expected.path} was written to after it was verified; nothing was placed",
+                        paths=(file.expected.path,),
+                        hint="fetch again: what is on disk is checked and kept where it is right",
+                    )
+                identities[index] = found
         return identities
 
     def close(self) -> None:
@@ -279,7 +279,8 @@ class StagedVerification:
             file.unsynced = 0
         if file.digests is None:
             return None
-        size = regular_status(file.path).st_size
+        # As it was before the last of it was read: what is written since shows when it is looked at once more.
+        size = -1 if file.identity is None else file.identity.size
         if size != file.size:
             return Finding(file.expected.path, Fault.WRONG_SIZE, f"{size:,} bytes, not {file.size:,}")
         return compare(file.digests, file.expected)

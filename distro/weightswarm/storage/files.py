@@ -41,7 +41,7 @@ def is_out_of_space(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def sync_file_system(path: Path) -> None:
+def sync_file_system(path: str | Path) -> None:
     """Return when all that was written to the file system of `path` is on the disk (`syncfs(2)`). Raises `OSError`."""
     library = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -89,7 +89,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return data
 
 
-def open_regular(path: Path) -> int:
+def open_regular(path: str | Path) -> int:
     """Open a regular file for reading without following a link in its last component; returns the descriptor.
 
     Raises `OSError`: `ELOOP` for a link, `EINVAL` for anything else that is no regular file.
@@ -97,7 +97,7 @@ def open_regular(path: Path) -> int:
     return open_regular_at(path, os.O_RDONLY, None)
 
 
-def regular_status(path: Path) -> os.stat_result:
+def regular_status(path: str | Path) -> os.stat_result:
     """Return the status of a regular file without opening it. Raises as `open_regular` does."""
     status = os.lstat(path)
     if not stat.S_ISREG(status.st_mode):
@@ -109,7 +109,8 @@ def regular_status(path: Path) -> os.stat_result:
 def open_regular_at(name: str | Path, flags: int, folder: int | None) -> int:
     """As `open_regular`, for a name in an open folder; `flags` as for `os.open`."""
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    # What `O_EXCL` made is a regular file.
+    if not flags & os.O_EXCL and not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(name))
     return descriptor
