@@ -58,29 +58,37 @@ class Placement(Protocol):
     def held(self, entry: FileEntry) -> Path | None:
         """Return a file at the target that may hold `entry` already; whoever relies on it hashes it first."""
 
+    def all_held(self, entries: Iterable[FileEntry]) -> dict[str, Path]:
+        """Return what `held` does for each of `entries`, by path, where that is a file."""
+
     def check_conflicts(self) -> None:
         """Raise `ContentMismatch` when the target shows other bytes as this release already."""
 
-    def place(self, files: VerifiedFiles) -> None:
-        """Move the staged files in. Raises `StorageFailure` and `OutOfSpace`."""
+    def place(self, files: VerifiedFiles) -> bool:
+        """Move the staged files in; return whether the target has the whole release now.
+
+        Raises `StorageFailure` and `OutOfSpace`.
+        """
 
 
 def by_folder(staged: Mapping[str, StagedFile], below: Path) -> Iterator[tuple[str, StagedFile, OpenFolder]]:
     """Yield staged files, by the path in the release, each with its folder held open; none is reached by a link
     beneath `below`."""
 
-    def parent_of(item: tuple[str, StagedFile]) -> str:
-        return os.path.dirname(item[1].path)
-
-    for parent, items in groupby(sorted(staged.items(), key=parent_of), key=parent_of):
+    parents = {path: os.fspath(file.path).rpartition("/")[0] for path, file in staged.items()}
+    for parent, paths in groupby(sorted(staged, key=parents.__getitem__), key=parents.__getitem__):
         with OpenFolder.at(Path(parent), below, create=False) as folder:
-            for path, file in items:
-                yield path, file, folder
+            for path in paths:
+                yield path, staged[path], folder
 
 
 def check_free(folder: OpenFolder, names: Iterable[str]) -> None:
     """Raise `StorageFailure` for a folder where a file is to go."""
-    for name in names:
+    wanted = {*names}
+    if len(wanted) > 1:
+        # Most often nothing stands there at all.
+        wanted &= {*os.listdir(folder.descriptor)}
+    for name in sorted(wanted):
         status = folder.status(name)
         if status is not None and stat.S_ISDIR(status.st_mode):
             path = str(folder.path / name)

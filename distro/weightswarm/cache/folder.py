@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,10 @@ class LocalFolder:
         path = self.folder / entry.path
         return path if path.is_file() and not path.is_symlink() else None
 
+    def all_held(self, entries: Iterable[FileEntry]) -> dict[str, Path]:
+        """See `Placement`."""
+        return {entry.path: file for entry in entries if (file := self.held(entry)) is not None}
+
     @property
     def has_release(self) -> bool:
         """Whether a release was placed here before."""
@@ -91,7 +96,7 @@ class LocalFolder:
                 hint="nothing was replaced; move them away, or choose another --local-dir",
             )
 
-    def place(self, files: VerifiedFiles) -> None:
+    def place(self, files: VerifiedFiles) -> bool:
         """See `Placement`. Each file appears whole; the folder as a whole does not appear at once."""
         with storage_errors(self.folder), OpenFolder.at(self.folder) as top:
             changed = set()
@@ -116,6 +121,7 @@ class LocalFolder:
                     kept.write(SIGNATURE_FILE.name, files.signature)
                 if len(paths) < len(self.manifest.files):
                     kept.write(PATHS_FILE.name, json.dumps(paths).encode())
+        return len(self.all_held(self.manifest.files)) == len(self.manifest.files)
 
     def _before(self) -> Manifest | None:
         """Return the manifest of the release that was placed here last."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -50,6 +50,12 @@ class CachePlacement:
         """Return the file if it stands where this release would put it."""
         return self.repository.file(entry, self.manifest.revision)
 
+    def all_held(self, entries: Iterable[FileEntry]) -> dict[str, Path]:
+        """See `Placement`."""
+        if not self.repository.blobs.is_dir() and not self.target.is_dir():
+            return {}
+        return {entry.path: file for entry in entries if (file := self.held(entry)) is not None}
+
     def check_conflicts(self) -> None:
         """Raise `ContentMismatch` when the cache shows other bytes under this name and revision already.
 
@@ -76,7 +82,7 @@ class CachePlacement:
             hint=f"to replace it: weightswarm rm {shown}",
         )
 
-    def place(self, files: VerifiedFiles) -> None:
+    def place(self, files: VerifiedFiles) -> bool:
         """See `Placement`. Files of equal content share one blob; where the file system has no links there are no
         blobs, and the snapshot holds the files themselves, as the Hub's own client does it."""
         repository, root = self.repository, self.cache.root
@@ -99,7 +105,7 @@ class CachePlacement:
                 check_free(blobs, (entries[path].blob_name for path in files.staged))
                 check_free(refs, ["main"])
                 # First of all, so that what a kill leaves behind is known.
-                self._save_record(files)
+                complete = self._save_record(files)
                 # What is in folders that were made just now outlives a power cut if their own names do.
                 for parent in (root, repository.path, repository.record(self.manifest.revision).parent):
                     with OpenFolder.at(parent, root) as made:
@@ -111,6 +117,7 @@ class CachePlacement:
                     blobs.sync()
                 self._show(files, kept, snapshots, scratch, linked=linked)
                 self._name(refs, scratch)
+            return complete
 
     def _name(self, refs: OpenFolder, scratch: OpenFolder) -> None:
         # Exactly 40 characters: the Hub's tools call a trailing newline corrupt.
@@ -123,7 +130,8 @@ class CachePlacement:
                 folder.write(own.name, revision.encode(), beside=scratch)
                 folder.sync()
 
-    def _save_record(self, files: VerifiedFiles) -> None:
+    def _save_record(self, files: VerifiedFiles) -> bool:
+        """Write down what will be here, and return whether that is the whole release."""
         earlier = load_record(self.repository, self.manifest.revision)
         before = {*earlier.paths} - {*missing_paths(earlier, list(earlier.paths))} if earlier else set()
         here = {*files.staged, *files.kept, *before}
@@ -131,11 +139,11 @@ class CachePlacement:
         signature = files.signature
         if signature is None and earlier is not None and earlier.manifest == self.manifest:
             signature = earlier.signature
-        save_record(
-            ReleaseRecord(
-                self.repository, self.manifest, files.torrent, files.info_hash, paths, files.verified, signature
-            )
+        record = ReleaseRecord(
+            self.repository, self.manifest, files.torrent, files.info_hash, paths, files.verified, signature
         )
+        save_record(record)
+        return record.complete
 
     def _check_kept(self, entries: list[FileEntry]) -> None:
         for entry in entries:

@@ -62,9 +62,12 @@ def check_contents(files: Mapping[str, Path], *, only_safe: bool, allow_malforme
 
 
 def _look(path: str, file: Path) -> Inspection:
-    with storage_errors(file):
+    try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return inspect_file(path, descriptor)
         finally:
             os.close(descriptor)
+    except OSError:
+        with storage_errors(file):
+            raise

@@ -321,15 +321,10 @@ class _Fetch:
             self._check_model_sig(manifest, located.get(OMS_FILE))
             self._check_contents(located)
             self._vouch_again(manifest, metainfo)
-            placement.place(
+            whole = placement.place(
                 VerifiedFiles(staged, held, torrent, metainfo.info_hash, utc_now(), staging.folder, self._signature)
             )
             staging.discard(entry.path for entry in entries)
-            if isinstance(placement, CachePlacement):
-                record = load_record(placement.repository, manifest.revision)
-                whole = record is not None and record.complete
-            else:
-                whole = all(placement.held(entry) is not None for entry in manifest.files)
             done = self._result(placement.target, here.name, manifest, whole, downloaded=received, reused=reused)
             return replace(done, from_web_seeds=by_http)
 

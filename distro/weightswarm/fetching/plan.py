@@ -101,7 +101,7 @@ def sort_out(
 ) -> tuple[list[FileEntry], dict[str, StagedFile], list[FileEntry]]:
     """Use what is on this machine: return the entries already at the target, the staged copies by path, and what is
     left to download. Everything relied on is hashed here; a file that is wrong is left to be downloaded."""
-    there = {entry.path: held for entry in entries if (held := placement.held(entry)) is not None}
+    there = placement.all_held(entries)
     total = sum(entry.size for entry in entries if entry.path in there or copies.get(entry.sha256))
     done = 0
 

@@ -51,7 +51,8 @@ class Ways:
         report: Report,
     ) -> None:
         self.metainfo = metainfo
-        self.files = {index: staging.swarm_file(metainfo.files[index].path) for index in expectations}
+        folder = staging.swarm_file("")
+        self.files = {index: folder / metainfo.files[index].path for index in expectations}
         self.received = 0
         self.from_web_seeds = 0
         self.found: set[int] = set()
