@@ -436,6 +436,27 @@ def test_where_all_lie_nothing_is_placed(cli: CommandLine, release: Release, tmp
 
 
 @pytest.mark.parametrize("honest", [True, False], ids=["another is honest", "nobody is"])
+def test_a_wrong_file_of_one_piece_is_found_by_its_hash_and_whoever_sent_it_is_left_out(
+    tmp_path: Path, hub: Path, honest: bool
+) -> None:
+    """Its piece is not hashed besides, however slowly it comes."""
+    folder = make_model(tmp_path / "model", size=3_000)
+    source = torrent(release_of(folder).metainfo, tmp_path)
+    with origin(tmp_path) as liar, origin(tmp_path) as server:
+        liar.faults.append(Fault(lie(liar, 1_500), path=WEIGHTS))
+        # It lets the liar bring the weights.
+        server.faults.append(Fault(status(503), path=WEIGHTS, left=2))
+        if honest:
+            result, said = by_web(source, hub, liar.url, server.url)
+            assert contents(result.path) == contents(folder)
+            assert any(f"{liar.url} is left out: it sends bytes that are not" in text for text in said), said
+        else:
+            with pytest.raises(ContentMismatch, match="Web seeds sent bytes that are not"):
+                by_web(source, hub, liar.url)
+            assert visible(hub) == []
+
+
+@pytest.mark.parametrize("honest", [True, False], ids=["another is honest", "nobody is"])
 def test_wrong_bytes_that_came_too_fast_to_check_are_found_by_the_files_hash(
     tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch, honest: bool
 ) -> None:
