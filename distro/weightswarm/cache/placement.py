@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -167,8 +167,7 @@ class CachePlacement:
             folders = {Path()}
             if linked:
                 entries = {entry.path: entry for entry in self.manifest.files}
-                shown = [*(entries[path] for path in files.staged), *kept]
-                self._link_all(shown, files.staged, base, scratch, folders)
+                self._link_all([*(entries[path] for path in files.staged), *kept], base, scratch, folders)
             else:
                 self._move_all(files, kept, base, scratch, folders)
             for folder in sorted(folders, key=lambda f: -len(f.parts)):
@@ -184,22 +183,10 @@ class CachePlacement:
                 self._show(files, kept, snapshots, scratch, linked=linked)
         snapshots.sync()
 
-    def _link_all(
-        self,
-        entries: list[FileEntry],
-        placed: Container[str],
-        base: OpenFolder,
-        scratch: OpenFolder,
-        folders: set[Path],
-    ) -> None:
-        """Link to the blobs of `entries`; those of `placed` have just been moved in."""
+    def _link_all(self, entries: list[FileEntry], base: OpenFolder, scratch: OpenFolder, folders: set[Path]) -> None:
+        # What has no blob is a plain file that another program put into the snapshot, and that is right.
         folder = self.repository.blobs
-        blobs = {
-            each.path: each.blob_name
-            for each in entries
-            # What has no blob is a plain file that another program put into the snapshot, and that is right.
-            if each.path in placed or is_file(f"{folder}/{each.blob_name}")
-        }
+        blobs = {each.path: each.blob_name for each in entries if is_file(f"{folder}/{each.blob_name}")}
         for parent, paths in groupby(blobs, key=lambda path: path.rpartition("/")[0]):
             folders |= {Path(parent), *Path(parent).parents}
             up = "../" * (2 + len(Path(parent).parts))
