@@ -15,8 +15,6 @@ from weightswarm.magnet import InfoHash
 from weightswarm.manifest import FileEntry
 from weightswarm.storage import FileIdentity, OpenFolder, storage_errors
 
-_STAGED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
@@ -102,26 +100,23 @@ def move_verified(path: str, file: StagedFile, source: OpenFolder, target: OpenF
     which leaves nothing at `name` that was put there instead.
     """
     staged = file.path.name
-    try:
-        # Its identity is a regular file's, which is looked at next.
-        descriptor = os.open(staged, _STAGED, dir_fd=source.descriptor)
-    except OSError as error:
-        raise _swapped(path) from error
-    try:
-        status = os.fstat(descriptor)
-        if FileIdentity.of(status) != file.identity or status.st_nlink != 1 or not stat.S_ISREG(status.st_mode):
-            raise _swapped(path)
-        os.fchmod(descriptor, mode)
-        source.move(staged, target, name)
-        placed = target.status(name)
-        if placed is None or (placed.st_ino, placed.st_nlink) != (status.st_ino, 1):
-            target.unlink(name)
-            raise _swapped(path)
-    except OSError:
-        with storage_errors(file.path):
-            raise
-    finally:
-        os.close(descriptor)
+    with storage_errors(file.path):
+        try:
+            descriptor = source.open_file(staged)
+        except OSError as error:
+            raise _swapped(path) from error
+        try:
+            status = os.fstat(descriptor)
+            if FileIdentity.of(status) != file.identity or status.st_nlink != 1:
+                raise _swapped(path)
+            os.fchmod(descriptor, mode)
+            source.move(staged, target, name)
+            placed = target.status(name)
+            if placed is None or (placed.st_ino, placed.st_nlink) != (status.st_ino, 1):
+                target.unlink(name)
+                raise _swapped(path)
+        finally:
+            os.close(descriptor)
 
 
 def _swapped(path: str) -> ContentMismatch:

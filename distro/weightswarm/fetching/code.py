@@ -62,12 +62,9 @@ def check_contents(files: Mapping[str, Path], *, only_safe: bool, allow_malforme
 
 
 def _look(path: str, file: Path) -> Inspection:
-    try:
+    with storage_errors(file):
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return inspect_file(path, descriptor)
         finally:
             os.close(descriptor)
-    except OSError:
-        with storage_errors(file):
-            raise

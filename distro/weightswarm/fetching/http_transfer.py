@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -30,7 +30,7 @@ from weightswarm.fetching.coverage import Coverage
 from weightswarm.fetching.extents import Extents
 from weightswarm.fetching.http_lines import Arrival, Lines, open_staged
 from weightswarm.fetching.patience import Patience
-from weightswarm.fetching.piece_checks import PieceChecks
+from weightswarm.fetching.piece_checks import PieceChecks, whole_files
 from weightswarm.fetching.verification import StagedVerification, mismatch
 from weightswarm.hashing import CALL_BYTES
 from weightswarm.magnet import MagnetLink, PeerAddress
@@ -91,7 +91,7 @@ class HttpTransfer:
         self.identities: dict[int, FileIdentity] = {}
         self._map = PieceMap(metainfo)
         self._coverage = Coverage(self._map, expectations)
-        self._alone = _whole_files(metainfo, expectations, self._map)
+        self._alone = whole_files(metainfo, expectations, self._map)
         self._checks = PieceChecks(metainfo, self.files, self._map)
         self._verification = StagedVerification(self.files, expectations, self._map)
         self._extents = Extents()
@@ -418,11 +418,3 @@ class HttpTransfer:
             after=self.timeout,
             hint="what came is kept: the same command goes on from there",
         )
-
-
-def _whole_files(metainfo: Metainfo, expectations: Mapping[int, Expectation], pieces: PieceMap) -> frozenset[int]:
-    """Return the pieces that are all of a file whose SHA-256 is known; v1 files share theirs with others."""
-    if metainfo.info_hash.v2 is None:
-        return frozenset()
-    each = [pieces.pieces_of(index) for index, expected in expectations.items() if expected.sha256 is not None]
-    return frozenset(run[0] for run in each if len(run) == 1)

@@ -110,14 +110,11 @@ class LaneLines(Lines):
         path = self._staging.swarm_path(self._metainfo.files[extent.file].path)
         begin = extent.position
         mine = part[: extent.end - begin]
-        try:
+        with storage_errors(path):
             descriptor = places.open(path)
             written = 0
             while written < len(mine):
                 written += os.pwrite(descriptor, mine[written:], begin + written)
-        except OSError:
-            with storage_errors(path):
-                raise
         extent.position += len(mine)
         self.arrived.put((web_seed.number, extent.file, begin, extent.position))
         return part[len(mine) :]
@@ -141,11 +138,7 @@ class _Places:
             if self._folder is None or parent != self._parent:
                 self._close_folder()
                 self._folder, self._parent = OpenFolder.at(Path(parent), self._base), parent
-            try:
-                # Most are new.
-                self._descriptor = self._folder.open_file(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            except FileExistsError:
-                self._descriptor = self._folder.open_file(name, os.O_RDWR | os.O_CREAT)
+            self._descriptor = self._folder.open_file(name, os.O_RDWR | os.O_CREAT)
             self._path = path
         return self._descriptor
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from weightswarm.errors import SourceChanged
 from weightswarm.hashing import Worker, piece_digests, piece_roots
 from weightswarm.metainfo import HashedPieces, Metainfo, PieceMap, hashed_pieces
+from weightswarm.verifying import Expectation
 
 _Span = tuple[str, int | None, int, int]
 _SHA1 = 20
@@ -85,3 +86,11 @@ def _starts(metainfo: Metainfo) -> list[int]:
         starts.append(position)
         position += size
     return starts
+
+
+def whole_files(metainfo: Metainfo, expectations: Mapping[int, Expectation], pieces: PieceMap) -> frozenset[int]:
+    """Return the pieces that are all of a file whose SHA-256 is known; v1 files share theirs with others."""
+    if metainfo.info_hash.v2 is None:
+        return frozenset()
+    each = [pieces.pieces_of(index) for index, expected in expectations.items() if expected.sha256 is not None]
+    return frozenset(run[0] for run in each if len(run) == 1)

@@ -169,18 +169,18 @@ class StagedVerification:
         """Return what each file was when it was hashed, by index. Raises `ContentMismatch` when one was written to or
         replaced since."""
         identities = {}
-        with storage_errors(""):
-            for index in sorted(self.done):
-                file = self._files[index]
+        for index in sorted(self.done):
+            file = self._files[index]
+            with storage_errors(file.path):
                 status = os.lstat(file.path)
-                found = FileIdentity.of(status)
-                if found != file.identity or found.size != file.size or not stat.S_ISREG(status.st_mode):
-                    raise ContentMismatch(
-                        f"{file.expected.path} was written to after it was verified; nothing was placed",
-                        paths=(file.expected.path,),
-                        hint="fetch again: what is on disk is checked and kept where it is right",
-                    )
-                identities[index] = found
+            found = FileIdentity.of(status)
+            if found != file.identity or found.size != file.size or not stat.S_ISREG(status.st_mode):
+                raise ContentMismatch(
+                    f"{file.expected.path} was written to after it was verified; nothing was placed",
+                    paths=(file.expected.path,),
+                    hint="fetch again: what is on disk is checked and kept where it is right",
+                )
+            identities[index] = found
         return identities
 
     def close(self) -> None:

@@ -238,7 +238,7 @@ def mapped(span: Fields, use: Callable[[memoryview], None]) -> Inode:
     """Map a span: nothing is copied. A file that shrinks meanwhile kills the process (SIGBUS)."""
     path, _, offset, length = span
     try:
-        # What comes next is on its way from the disk while this is hashed; a short span is a whole file.
+        # What comes next is on its way from the disk while this is hashed; a short span is not worth that call.
         mapping, device, inode, now = map_span(path, offset, length, 0 if length <= _SLICE else _AHEAD)
     except FileNotFoundError:
         raise Changed(path, "vanished") from None

@@ -109,8 +109,7 @@ def regular_status(path: str | Path) -> os.stat_result:
 def open_regular_at(name: str | Path, flags: int, folder: int | None) -> int:
     """As `open_regular`, for a name in an open folder; `flags` as for `os.open`."""
     descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644, dir_fd=folder)
-    # What `O_EXCL` made is a regular file.
-    if not flags & os.O_EXCL and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(name))
     return descriptor
